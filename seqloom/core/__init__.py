@@ -1,0 +1,1 @@
+"""What every layer stands on: specs, tensor types, costs, the runtime."""

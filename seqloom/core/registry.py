@@ -1,0 +1,116 @@
+"""Folders are the registry: what plug-ins there are, read from their syntax trees.
+
+Listing names, printing help and correcting a misspelt name must cost milliseconds, so nothing here imports torch,
+pydantic or the plug-in files themselves. One plug-in file defines exactly one public class that derives
+(by name) from the folder's base class; the file's name is the registered name.
+"""
+
+import ast
+import difflib
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+PACKAGE = "seqloom"
+ROOT = Path(__file__).resolve().parent.parent
+
+# folder -> name of the abstract class that its plug-ins derive from
+FOLDERS = {"mixers": "MixerSpec", "zoo": "Architecture", "tasks": "Task", "parallel": "Strategy"}
+
+
+@dataclass(frozen=True)
+class Field:
+    """One field of a plug-in's Spec as its source states it."""
+
+    name: str
+    annotation: str
+    default: str | None
+    doc: str
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One plug-in: its registered name, its class, its first docstring line, its fields and its class attributes."""
+
+    name: str
+    cls: str
+    module: str
+    summary: str
+    fields: tuple[Field, ...]
+    attributes: dict[str, object]
+
+
+@cache
+def catalog(folder: str) -> dict[str, Entry]:
+    """Return the plug-ins of one of the FOLDERS by registered name, in alphabetical order."""
+    base = FOLDERS[folder]
+    entries: dict[str, Entry] = {}
+    for path in sorted((ROOT / folder).glob("*.py")):
+        if path.stem.startswith("_"):
+            continue
+        entry = _read(path, folder, base)
+        if entry is not None:
+            entries[entry.name] = entry
+    return entries
+
+
+def kernels() -> dict[str, list[str]]:
+    """Return op name -> names of its kernel files, `ops/<op>_<kernel>.py`, without importing them."""
+    stems = sorted(path.stem for path in (ROOT / "ops").glob("*.py"))
+    ops = [s for s in stems if "_" not in s and s != "op"]
+    return {op: [s.removeprefix(op + "_") for s in stems if s.startswith(op + "_")] for op in ops}
+
+
+def nearest(word: str, known: list[str]) -> str:
+    """Return ". Did you mean 'x'?" for the closest known word, or the list of all when none is close."""
+    close = difflib.get_close_matches(word.lower(), known, n=1, cutoff=0.5)
+    if close:
+        return f". Did you mean '{close[0]}'?"
+    return f". Known: {', '.join(known)}."
+
+
+def look_up(folder: str, name: str) -> Entry:
+    """Return the entry of a registered name.
+
+    Raises:
+        ValueError: no such plug-in; the message suggests the nearest name.
+    """
+    known = catalog(folder)
+    if name not in known:
+        kind = {"zoo": "model", "parallel": "strategy"}.get(folder, folder.removesuffix("s"))
+        raise ValueError(f"unknown {kind} '{name}'{nearest(name, list(known))}")
+    return known[name]
+
+
+def _read(path: Path, folder: str, base: str) -> Entry | None:
+    source = path.read_text(encoding="utf-8")
+    lines = source.splitlines()
+    for node in ast.parse(source).body:
+        if not isinstance(node, ast.ClassDef) or node.name.startswith("_"):
+            continue
+        if base not in (ast.unparse(b).split(".")[-1] for b in node.bases):
+            continue
+        fields: list[Field] = []
+        attributes: dict[str, object] = {}
+        for item in node.body:
+            if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name):
+                annotation = ast.unparse(item.annotation)
+                if annotation.startswith("ClassVar"):
+                    _keep_literal(attributes, item.target.id, item.value)
+                    continue
+                default = ast.unparse(item.value) if item.value is not None else None
+                comment = lines[item.end_lineno - 1].partition("#")[2].strip() if item.end_lineno else ""
+                fields.append(Field(item.target.id, annotation, default, comment))
+            elif isinstance(item, ast.Assign) and isinstance(item.targets[0], ast.Name):
+                _keep_literal(attributes, item.targets[0].id, item.value)
+        summary = (ast.get_docstring(node) or "").partition("\n")[0]
+        module = f"{PACKAGE}.{folder}.{path.stem}"
+        return Entry(path.stem, node.name, module, summary, tuple(fields), attributes)
+    return None
+
+
+def _keep_literal(into: dict[str, object], name: str, value: ast.expr | None) -> None:
+    try:
+        into[name] = ast.literal_eval(value) if value is not None else None
+    except ValueError:
+        pass  # a class attribute that is computed is not part of the listing
