@@ -1,0 +1,64 @@
+# seqloom's doors. `make compare` and `make test` are all that a newcomer needs; `make` alone lists the rest.
+# PYTHON picks the interpreter that makes .venv (3.11 or later); ARGS is passed on to the command behind a target.
+
+PYTHON ?= python3
+ARGS ?=
+VENV := .venv
+BIN := $(VENV)/bin
+USE := $(VENV)/.installed
+DEV := $(VENV)/.installed-dev
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help install compare test check faults docs bench clean
+
+help:  ## list these targets
+	@echo "seqloom: make TARGET [PYTHON=python3] [ARGS='...']"
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(USE)  ## make .venv and install seqloom into it
+
+compare: $(USE)  ## RNN or Transformer? the main job on embedded data; the report goes to runs/compare
+	@$(BIN)/seqloom compare --out runs/compare --overwrite $(ARGS)
+
+test: $(DEV)  ## all tests but the long fault injection
+	@$(BIN)/python -m pytest -m "not faults" $(ARGS)
+
+check: $(DEV)  ## style, types and layers
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/pyright
+	@$(BIN)/lint-imports --no-logo
+
+faults: $(DEV)  ## kill -9 at random moments, full disks, damaged files: minutes
+	@$(BIN)/python -m pytest -m faults $(ARGS)
+
+docs: $(DEV)  ## build the documentation into docs/_build
+	@$(BIN)/sphinx-build -q -W --keep-going -b html docs docs/_build $(ARGS)
+	@echo "docs/_build/index.html"
+
+bench: $(DEV)  ## every comparison in benchmarks/; the last line of each is one JSON document
+	@set -e; for file in benchmarks/*.py; do echo "== $$file" >&2; $(BIN)/python $$file $(ARGS); done
+
+clean:  ## remove caches and built pages; .venv and runs stay
+	@rm -rf docs/_build build dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	@find . -name __pycache__ -type d -not -path './.venv/*' -prune -exec rm -rf {} +
+
+# A virtual environment without a working pip (an interrupted first try) is made anew.
+$(BIN)/python:
+	@command -v $(PYTHON) >/dev/null 2>&1 || { echo "seqloom: '$(PYTHON)' is not installed; install Python 3.11 or later, or name one: make PYTHON=python3.11" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "seqloom: needs Python 3.11 or later, '$(PYTHON)' is $$($(PYTHON) -V 2>&1); name another: make PYTHON=python3.11" >&2; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "seqloom: '$(PYTHON)' lacks venv or ensurepip; on Debian or Ubuntu: apt install python3-venv; or name another: make PYTHON=python3.11" >&2; exit 1; }
+	@echo "seqloom: making $(VENV) with $$($(PYTHON) -V)" >&2
+	@$(PYTHON) -m venv --clear $(VENV)
+
+$(USE): pyproject.toml constraints.txt | $(BIN)/python
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
+	@echo "seqloom: installing (some minutes the first time)" >&2
+	@$(PIP) --editable .
+	@touch $(USE)
+
+$(DEV): $(USE)
+	@echo "seqloom: installing what the tests need" >&2
+	@$(PIP) --editable '.[dev,docs]'
+	@touch $(DEV)
