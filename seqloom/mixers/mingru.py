@@ -1,0 +1,85 @@
+"""The minimal GRU: gates that do not look at the state, so that time becomes a scan."""
+
+from typing import ClassVar
+
+import pydantic
+import torch
+from torch import Tensor, nn
+
+from seqloom.core.cost import Cost
+from seqloom.core.types import State, Where
+from seqloom.model.mixer import Cut, MixerSpec, SequenceMixer
+from seqloom.ops.scan import scan
+
+
+class MinGRU(MixerSpec):
+    """Minimal gated recurrent unit: h_t = (1 - z) h_{t-1} + z W_h x_t, z = sigmoid(W_z x_t).
+
+    Linear in h, so a scan: work O(B T H D), depth O(log T) with a tree, state B H.
+    """
+
+    family: ClassVar[str] = "recurrent"
+    source: ClassVar[tuple[str, ...]] = ("feng2024", "Feng, L. and others", "Were RNNs All We Needed?", "2024", "arXiv:2410.01201")
+    hidden: int | None = pydantic.Field(default=None, gt=0)  # units; None: the width
+
+    def build(self, width: int) -> "MinGRUMixer":
+        """Return the mixer for vectors of this width."""
+        return MinGRUMixer(width, self.hidden or width)
+
+
+class MinGRUMixer(SequenceMixer):
+    """The scan between two projections. The state is (h,), h (B, H)."""
+
+    carry = "fold"
+    split = {"enter.weight": Cut(0, parts=2), "enter.bias": Cut(0, parts=2), "out.weight": Cut(1), "out.bias": "once"}
+
+    def __init__(self, width: int, hidden: int) -> None:
+        super().__init__()
+        self.enter = nn.Linear(width, 2 * hidden)  # z | candidate
+        self.out = nn.Linear(hidden, width)
+
+    def forward(self, x: Tensor, state: State | None = None, where: Where | None = None) -> tuple[Tensor, State | None]:
+        """Mix along time under the contract."""
+        decay, entering = self._terms(x, where)
+        before: Tensor | None = state[0] if state else None
+        h = scan(decay, entering, before)
+        after = None
+        if state is not None:
+            first = torch.zeros_like(entering[:, 0]) if before is None and h.shape[1] else before
+            if first is None:
+                first = entering.new_zeros((entering.shape[0], entering.shape[2]))
+            after = (h[:, -1].clone() if h.shape[1] else first,)
+        return self.out(h.to(x.dtype)), after
+
+    def summary(self, x: Tensor, where: Where | None = None) -> State:
+        """Return (product of decays, state from zeros), each (B, H)."""
+        decay, entering = self._terms(x, where)
+        h = scan(decay, entering, None)
+        last = h[:, -1] if h.shape[1] else torch.zeros_like(entering.sum(dim=1))
+        return decay.prod(dim=1), last
+
+    def advance(self, state: State, summary: State) -> State:
+        """Return decay * h + entering."""
+        decay, entering = summary
+        return (decay * state[0] + entering,) if state else (entering,)
+
+    def cost(self, batch: int, length: int) -> Cost:
+        """Return the cost; the scan's own work is elementwise and counts as traffic."""
+        weights = self.enter.weight.numel() + self.out.weight.numel()
+        hidden, size = self.out.weight.shape[1], self.out.weight.element_size()
+        return Cost(
+            flops=2 * batch * length * weights,
+            bytes=size * (weights + 3 * batch * length * hidden),
+            state_bytes=batch * hidden * max(size, 4),
+            depth=2 + max(length - 1, 0).bit_length(),
+        )
+
+    def _terms(self, x: Tensor, where: Where | None) -> tuple[Tensor, Tensor]:
+        # the scan runs in float32 or wider: products of many decays
+        z, candidate = self.enter(x).to(torch.promote_types(x.dtype, torch.float32)).chunk(2, dim=-1)
+        decay, entering = torch.sigmoid(-z), torch.sigmoid(z) * candidate
+        if where is None or where.layout == "plain":
+            return decay, entering
+        real = where.real[..., None]
+        decay = torch.where(real, decay.masked_fill(where.start[..., None], 0.0), 1.0)
+        return decay, torch.where(real, entering, 0.0)

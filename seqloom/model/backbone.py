@@ -1,0 +1,51 @@
+"""A backbone: a pattern of blocks, and itself a mixer, so that hybrids are just tuples and backbones nest."""
+
+from typing import Any
+
+import pydantic
+from torch import Tensor, nn
+
+from seqloom.core.cost import Cost
+from seqloom.core.types import State, Where
+from seqloom.model.block import Block, Channel
+from seqloom.model.mixer import MixerSpec, SequenceMixer, refuse_state
+
+
+class BackboneMixer(SequenceMixer):
+    """Blocks one after another and a last norm; its state is the tuple of theirs."""
+
+    def __init__(self, spec: "Backbone", width: int) -> None:
+        super().__init__()
+        mixers = [part.build(width) for part in spec.pattern]
+        self.blocks = nn.ModuleList(Block(m, width, spec.channel, spec.expand, spec.dropout) for m in mixers)
+        self.norm = nn.RMSNorm(width, eps=1e-6)
+        self.causal = all(mixer.causal for mixer in mixers)
+
+    def forward(self, x: Tensor, state: State | None = None, where: Where | None = None) -> tuple[Tensor, State | None]:
+        """Mix along time under the contract."""
+        refuse_state(self, state)
+        states: Any = state if state else (state,) * len(self.blocks)  # None and FRESH go to every block
+        after: list[State] = []
+        for block, block_state in zip(self.blocks, states, strict=True):
+            x, next_state = block(x, block_state, where)
+            after.append(next_state)
+        return self.norm(x), None if state is None else tuple(after)
+
+    def cost(self, batch: int, length: int) -> Cost:
+        """Return the sum over blocks."""
+        return sum((block.cost(batch, length) for block in self.blocks), Cost())  # type: ignore[operator]
+
+
+class Backbone(MixerSpec):
+    """A pattern of mixers in residual blocks: `Backbone(pattern=(GRU(), Attention(window=128)) * 2)`."""
+
+    pattern: tuple[MixerSpec, ...]
+    channel: Channel = "swiglu"  # the mixer along channels of each block
+    expand: float = pydantic.Field(default=2.0, gt=0)  # inner width of the channel mixer / width
+    dropout: float = pydantic.Field(default=0.0, ge=0, lt=1)
+
+    def build(self, width: int) -> BackboneMixer:
+        """Return the backbone for vectors of this width."""
+        if not self.pattern:
+            raise ValueError("Backbone.pattern is empty: name at least one mixer, e.g. pattern=(GRU(),)")
+        return BackboneMixer(self, width)

@@ -1,0 +1,96 @@
+"""Frontends: from what a task hands out to vectors (B, T, D), zero at padding."""
+
+from typing import Annotated, Literal
+
+import pydantic
+import torch
+from torch import Tensor, nn
+
+from seqloom.core.spec import Spec
+
+
+class Tokens(Spec):
+    """Token numbers (B, T) to learnt vectors."""
+
+    kind: Literal["tokens"] = "tokens"
+    vocabulary: int = pydantic.Field(default=256, gt=0)
+    dropout: float = pydantic.Field(default=0.0, ge=0, lt=1)
+
+    def build(self, width: int) -> "TokensFrontend":
+        """Return the module."""
+        return TokensFrontend(self, width)
+
+
+class Values(Spec):
+    """Vectors of values (B, T, C) to (B, T, D) by a linear map."""
+
+    kind: Literal["values"] = "values"
+    channels: int = pydantic.Field(default=1, gt=0)
+
+    def build(self, width: int) -> "ValuesFrontend":
+        """Return the module."""
+        return ValuesFrontend(self.channels, 1, width)
+
+
+class Patches(Spec):
+    """Stretches of `size` steps of values (B, T, C) to (B, T / size, D): shortens time before anything mixes along it.
+
+    T must be a multiple of `size`, and so must the first step of each document.
+    """
+
+    kind: Literal["patches"] = "patches"
+    channels: int = pydantic.Field(default=1, gt=0)
+    size: int = pydantic.Field(default=8, gt=0)
+
+    def build(self, width: int) -> "ValuesFrontend":
+        """Return the module."""
+        return ValuesFrontend(self.channels, self.size, width)
+
+
+Frontend = Annotated[Tokens | Values | Patches, pydantic.Field(discriminator="kind")]
+
+
+class TokensFrontend(nn.Module):
+    """Look token vectors up."""
+
+    def __init__(self, spec: Tokens, width: int) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(spec.vocabulary, width)
+        nn.init.normal_(self.embedding.weight, std=1.0)
+        self.dropout = nn.Dropout(spec.dropout)
+
+    def forward(self, inputs: Tensor, segment: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """Map (B, T) int64 to (B, T, D)."""
+        x = self.dropout(self.embedding(inputs))
+        return (x if segment is None else x * (segment != 0)[..., None]), segment
+
+
+class ValuesFrontend(nn.Module):
+    """Project values, one step or one patch of steps at a time."""
+
+    def __init__(self, channels: int, size: int, width: int) -> None:
+        super().__init__()
+        self.size = size
+        self.project = nn.Linear(channels * size, width)
+
+    def forward(self, inputs: Tensor, segment: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """Map (B, T, C) to (B, T / size, D), and the segment alike.
+
+        Raises:
+            ValueError: T is no multiple of the patch size.
+        """
+        if self.size > 1:
+            if inputs.shape[1] % self.size:
+                raise ValueError(
+                    f"{inputs.shape[1]} steps do not divide into patches of {self.size}: pad to a multiple with segment 0"
+                )
+            if segment is not None:
+                # values at padding inside a patch count as zeros; a patch belongs to its last real document
+                inputs = torch.where((segment != 0)[..., None], inputs, 0.0)
+                segment = segment.unflatten(1, (-1, self.size)).amax(dim=2)
+            inputs = inputs.unflatten(1, (-1, self.size)).flatten(2)
+        if segment is None:
+            return self.project(inputs), None
+        # whatever the padding holds, also NaN, stays out
+        real = (segment != 0)[..., None]
+        return torch.where(real, self.project(torch.where(real, inputs, 0.0)), 0.0), segment

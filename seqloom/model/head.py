@@ -1,0 +1,144 @@
+"""Heads: from vectors (B, T, D) to answers. A head owns its loss and its scores.
+
+Scores are a numerator and a denominator a row, so that metrics merge over batches and ranks and can be bootstrapped.
+"""
+
+import math
+from typing import Annotated, Literal
+
+import pydantic
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from seqloom.core.spec import Spec
+
+IGNORED = -100  # the target of a step that is not scored
+Scored = dict[str, tuple[Tensor, Tensor]]
+
+
+class Labels(Spec):
+    """One of C classes for the whole row, from vectors pooled over time."""
+
+    kind: Literal["labels"] = "labels"
+    classes: int = pydantic.Field(default=10, gt=1)
+    pool: Literal["mean", "max", "last"] = "mean"
+    dropout: float = pydantic.Field(default=0.0, ge=0, lt=1)
+    smoothing: float = pydantic.Field(default=0.0, ge=0, lt=1)  # label smoothing of the training loss
+
+    def build(self, width: int) -> "LabelsHead":
+        """Return the module."""
+        return LabelsHead(self, width)
+
+
+class NextToken(Spec):
+    """One of V tokens at every step."""
+
+    kind: Literal["next_token"] = "next_token"
+    vocabulary: int = pydantic.Field(default=256, gt=0)
+    unit: str = "token"  # names the metric: bits_per_<unit>
+
+    def build(self, width: int) -> "NextTokenHead":
+        """Return the module."""
+        return NextTokenHead(self, width)
+
+
+class Number(Spec):
+    """One number for the whole row, from the last real vector."""
+
+    kind: Literal["number"] = "number"
+
+    def build(self, width: int) -> "NumberHead":
+        """Return the module."""
+        return NumberHead(width)
+
+
+Head = Annotated[Labels | NextToken | Number, pydantic.Field(discriminator="kind")]
+
+
+def pooled(x: Tensor, segment: Tensor | None, pool: str) -> Tensor:
+    """Pool (B, T, D) over the real steps to (B, D); zeros for a row without any."""
+    if segment is None:
+        segment = x.new_ones(x.shape[:2], dtype=torch.int64)
+    real = segment != 0
+    empty = ~real.any(dim=1, keepdim=True)
+    if pool == "mean":
+        return (x * real[..., None]).sum(dim=1) / real.sum(dim=1, keepdim=True).clamp(min=1)
+    if pool == "max":
+        largest = x.masked_fill(~real[..., None], -math.inf).amax(dim=1)
+        return largest.masked_fill(empty, 0.0)
+    steps = torch.arange(x.shape[1], device=x.device)
+    last = torch.where(real, steps, 0).amax(dim=1)
+    picked = x.gather(1, last[:, None, None].expand(-1, 1, x.shape[2]))[:, 0]
+    return picked.masked_fill(empty, 0.0)
+
+
+class LabelsHead(nn.Module):
+    """Pool, then a linear map to logits (B, C)."""
+
+    def __init__(self, spec: Labels, width: int) -> None:
+        super().__init__()
+        self.spec = spec
+        self.dropout = nn.Dropout(spec.dropout)
+        self.project = nn.Linear(width, spec.classes)
+
+    def forward(self, x: Tensor, segment: Tensor | None) -> Tensor:
+        """Map (B, T, D) to logits (B, C)."""
+        return self.project(self.dropout(pooled(x, segment, self.spec.pool)))
+
+    def loss(self, output: Tensor, target: Tensor) -> Tensor:
+        """Return the mean cross-entropy in nats; target (B,)."""
+        return F.cross_entropy(output.float(), target, label_smoothing=self.spec.smoothing)
+
+    def scores(self, output: Tensor, target: Tensor) -> Scored:
+        """Return accuracy and loss (nats), by row."""
+        ones = torch.ones_like(target, dtype=torch.float64)
+        right = (output.argmax(dim=-1) == target).double()
+        return {"accuracy": (right, ones), "loss": (F.cross_entropy(output.double(), target, reduction="none"), ones)}
+
+
+class NextTokenHead(nn.Module):
+    """A linear map to logits (B, T, V)."""
+
+    def __init__(self, spec: NextToken, width: int) -> None:
+        super().__init__()
+        self.spec = spec
+        self.project = nn.Linear(width, spec.vocabulary, bias=False)
+
+    def forward(self, x: Tensor, segment: Tensor | None) -> Tensor:
+        """Map (B, T, D) to logits (B, T, V)."""
+        return self.project(x)
+
+    def loss(self, output: Tensor, target: Tensor) -> Tensor:
+        """Return the mean cross-entropy in nats over the targets that are not ignored; target (B, T)."""
+        return F.cross_entropy(output.float().flatten(0, 1), target.flatten(), ignore_index=IGNORED)
+
+    def scores(self, output: Tensor, target: Tensor) -> Scored:
+        """Return bits per unit and accuracy, by row, summed over the targets that are not ignored."""
+        wanted = target != IGNORED
+        nats = F.cross_entropy(output.float().transpose(1, 2), target, ignore_index=IGNORED, reduction="none")
+        count = wanted.sum(dim=1).double()
+        right = ((output.argmax(dim=-1) == target) & wanted).sum(dim=1).double()
+        bits = nats.sum(dim=1).double() / math.log(2)
+        return {f"bits_per_{self.spec.unit}": (bits, count), "accuracy": (right, count)}
+
+
+class NumberHead(nn.Module):
+    """The last real vector to one number (B,)."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.project = nn.Linear(width, 1)
+
+    def forward(self, x: Tensor, segment: Tensor | None) -> Tensor:
+        """Map (B, T, D) to (B,)."""
+        return self.project(pooled(x, segment, "last"))[:, 0]
+
+    def loss(self, output: Tensor, target: Tensor) -> Tensor:
+        """Return the mean squared error; target (B,)."""
+        return F.mse_loss(output.float(), target.float())
+
+    def scores(self, output: Tensor, target: Tensor) -> Scored:
+        """Return the squared error, by row."""
+        squared = (output.double() - target.double()).square()
+        return {"mse": (squared, torch.ones_like(squared))}

@@ -1,0 +1,111 @@
+"""The contract: what every architecture is to the rest of the house.
+
+A mixer maps (B, T, D) to (B, T, D) along time. One method serves three modes: `state=None` begins and hands back none
+(training); `state=FRESH` begins and hands back the next state (prefill); any state, also with T = 1 or T = 0, goes
+on (decoding). `seqloom.lab.laws` holds the laws as functions.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from torch import Tensor, nn
+
+from seqloom.core.cost import Cost
+from seqloom.core.spec import Spec
+from seqloom.core.types import State, Where
+
+
+@dataclass(frozen=True)
+class Cut:
+    """How a tensor axis may cut a parameter: along `dim`, which holds `parts` fused matrices, each cut alike."""
+
+    dim: int
+    parts: int = 1
+
+
+# "copy": whole on every rank; "once": whole, but added on one rank only (a bias behind a sum over ranks)
+Split = Mapping[str, Cut | Literal["copy", "once"]]
+Carry = Literal["fold", "relay"]
+
+
+class SequenceMixer(nn.Module, ABC):
+    """(B, T, D) -> (B, T, D) along time. Subclasses are final: wrap, do not subclass, to tweak.
+
+    State is a pytree of tensors, batch first, without None leaves, never mutated; recurrent state is at least float32.
+    Outputs at padding are any finite values. Shapes come from the tensors in hand, so that a mixer also runs on
+    a cut of its parameters.
+    """
+
+    causal: bool = True  # a non-causal mixer refuses a state
+    split: Split = {}  # parameter name -> how a tensor axis may cut it
+    carry: Carry = "relay"  # how state crosses a cut of the time axis; "fold" mixers have `summary` and `advance`
+
+    @abstractmethod
+    def forward(self, x: Tensor, state: State | None = None, where: Where | None = None) -> tuple[Tensor, State | None]:
+        """Mix along time.
+
+        Args:
+            x: (B, T, D), zero at padding.
+            state: None, FRESH or the state that an earlier call handed back.
+            where: the place of each step; None: all real, one document, from position 0 (state None or FRESH) or
+                going on (the mixer's own state counts).
+
+        Returns:
+            (y, next state): y (B, T, D); the next state is None exactly if `state` is.
+
+        Raises:
+            ValueError: a state for a mixer that is not causal.
+        """
+
+    @abstractmethod
+    def cost(self, batch: int, length: int) -> Cost:
+        """Return the cost of a forward pass over (B, T) without state."""
+
+    def summary(self, x: Tensor, where: Where | None = None) -> State:
+        """Return what a stretch of time does to any state before it; fold mixers only.
+
+        Law: `forward(x, s)[1] == advance(s, summary(x))`.
+        """
+        raise TypeError(f"{type(self).__name__} relays its state and has no summary")
+
+    def advance(self, state: State, summary: State) -> State:
+        """Return the state after a stretch of time, from the state before it and its summary; fold mixers only."""
+        raise TypeError(f"{type(self).__name__} relays its state and cannot be folded")
+
+
+class MemoryMixer(SequenceMixer):
+    """A mixer that also reads an encoder's output.
+
+    `memory` (B, S, D) is given once, also with T = 0; its projections then live in the state.
+    """
+
+    @abstractmethod
+    def forward(
+        self, x: Tensor, state: State | None = None, where: Where | None = None, memory: Tensor | None = None
+    ) -> tuple[Tensor, State | None]:
+        """Mix along time, reading the memory; as in SequenceMixer."""
+
+
+class MixerSpec(Spec):
+    """Names a mixer; `build(width)` makes it. One architecture is one file in mixers/."""
+
+    folder: ClassVar[str | None] = "mixers"
+    family: ClassVar[str] = "recurrent"  # or "attention", "hybrid": colours reports, picks sides in verdicts
+
+    def build(self, width: int) -> SequenceMixer:
+        """Return the mixer for vectors of this width, freshly initialised.
+
+        Raises:
+            ValueError: the width does not suit the mixer.
+        """
+        raise TypeError(f"{type(self).__name__} does not build")
+
+
+def refuse_state(mixer: SequenceMixer, state: State | None) -> None:
+    """Raise ValueError if a mixer that sees the future is given a state."""
+    if state is not None and not mixer.causal:
+        raise ValueError(
+            f"{type(mixer).__name__} sees the future, so it cannot go on from a state: use a causal mixer to decode"
+        )

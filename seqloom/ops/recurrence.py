@@ -1,0 +1,133 @@
+"""Nonlinear recurrences: the cells of Elman networks, LSTM and GRU along time, and their plain reference.
+
+Weights have torch.nn's layout: w_ih (G H, D), w_hh (G H, H), gates fused along dim 0 in torch's order
+(LSTM i f g o, GRU r z n). The state is (h,) or (h, c), each (B, H).
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from seqloom.core.types import Where
+from seqloom.ops.op import Op
+
+Gather = Callable[[Tensor], Tensor]
+_gather: ContextVar[Gather | None] = ContextVar("gather", default=None)
+
+
+class Cell(NamedTuple):
+    """A recurrent cell: how many gates it fuses, how many state tensors it carries, and one step."""
+
+    gates: int
+    states: int
+    step: Callable[[Tensor, Tensor, tuple[Tensor, ...]], tuple[Tensor, ...]]  # (from input, from hidden, state) -> state
+
+
+def _tanh(x: Tensor, u: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    return (torch.tanh(x + u),)
+
+
+def _relu(x: Tensor, u: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    return (torch.relu(x + u),)
+
+
+def _lstm(x: Tensor, u: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    i, f, g, o = (x + u).chunk(4, dim=1)
+    c = f.sigmoid() * state[1] + i.sigmoid() * g.tanh()
+    return o.sigmoid() * c.tanh(), c
+
+
+def _gru(x: Tensor, u: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    (x_r, x_z, x_n), (u_r, u_z, u_n) = x.chunk(3, dim=1), u.chunk(3, dim=1)
+    r, z = (x_r + u_r).sigmoid(), (x_z + u_z).sigmoid()
+    n = torch.tanh(x_n + r * u_n)
+    return (n + z * (state[0] - n),)
+
+
+CELLS = {"tanh": Cell(1, 1, _tanh), "relu": Cell(1, 1, _relu), "lstm": Cell(4, 2, _lstm), "gru": Cell(3, 1, _gru)}
+
+
+def reference(
+    cell: str,
+    x: Tensor,
+    w_ih: Tensor,
+    w_hh: Tensor,
+    b_ih: Tensor | None,
+    b_hh: Tensor | None,
+    state: tuple[Tensor, ...],
+    where: Where | None,
+    last: bool,
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """Run a recurrent cell along time.
+
+    h_t = cell(W_ih x_t + b_ih, W_hh h_{t-1} + b_hh, h_{t-1}); a step that begins a document starts from zeros, a
+    padding step leaves the state as it is.
+
+    Args:
+        cell: a key of CELLS.
+        x: (B, T, D).
+        w_ih: (G H, D).
+        w_hh: (G H, H).
+        b_ih: (G H,) or None.
+        b_hh: (G H,) or None.
+        state: the state before the first step, each (B, H), float32 or wider; empty: zeros.
+        where: place of each step; None: all real, no document begins.
+        last: whether the state after the last step is wanted; without it a kernel may return ().
+
+    Returns:
+        (y, state): y (B, T, H), h of every step (any finite value at padding).
+
+    Complexity: work O(B T G H (D + H)), depth T, memory O(B T G H) for training.
+    Source: Elman 1990; Hochreiter and Schmidhuber 1997; Cho et al. 2014, arXiv 1406.1078.
+    """
+    spec = CELLS[cell]
+    state = state or fresh(cell, x, w_hh)
+    gather = _gather.get()
+    gates = F.linear(x, w_ih, b_ih).unbind(dim=1)
+    outputs: list[Tensor] = []
+    for t, gate in enumerate(gates):
+        before = state
+        if where is not None and where.layout != "plain":
+            begins = where.start[:, t, None]
+            before = tuple(s.masked_fill(begins, 0.0) for s in state)
+        h = before[0] if gather is None else gather(before[0])
+        after = spec.step(gate, F.linear(h.to(gate.dtype), w_hh, b_hh), before)
+        after = tuple(a.to(b.dtype) for a, b in zip(after, before, strict=True))
+        if where is not None and where.layout != "plain":
+            real = where.real[:, t, None]
+            after = tuple(torch.where(real, a, b) for a, b in zip(after, before, strict=True))
+        state = after
+        outputs.append(state[0])
+    hidden = w_hh.shape[0] // spec.gates
+    y = torch.stack(outputs, dim=1) if outputs else x.new_empty((x.shape[0], 0, hidden))
+    return y.to(gates[0].dtype if outputs else x.dtype), state
+
+
+def fresh(cell: str, x: Tensor, w_hh: Tensor) -> tuple[Tensor, ...]:
+    """Return the zero state of a cell for the rows of x, at least float32."""
+    hidden = w_hh.shape[0] // CELLS[cell].gates
+    dtype = torch.promote_types(x.dtype, torch.float32)
+    return tuple(x.new_zeros((x.shape[0], hidden), dtype=dtype) for _ in range(CELLS[cell].states))
+
+
+@contextmanager
+def gathered_by(gather: Gather) -> Iterator[None]:
+    """Inside the block a recurrence holds a slice of the hidden units: `gather` makes (B, H) of the slices each step."""
+    token = _gather.set(gather)
+    try:
+        yield
+    finally:
+        _gather.reset(token)
+
+
+def is_gathered() -> bool:
+    """Return whether a `gathered_by` block is open; only the reference knows how to run inside one."""
+    return _gather.get() is not None
+
+
+recurrence = Op("recurrence", reference)

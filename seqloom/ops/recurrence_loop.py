@@ -1,0 +1,320 @@
+"""The time loop with its backward written out: a few tensor operations a step, weight gradients in one product at the end.
+
+One opaque torch.library op, so that a model compiles and exports with a dynamic number of steps. Saved for backward:
+gate activations and states, O(B T G H).
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.utils.flop_counter import register_flop_formula
+
+from seqloom.core.types import Where
+from seqloom.ops.op import Kernel
+from seqloom.ops.recurrence import CELLS, fresh, is_gathered
+
+_library = torch.library.Library("seqloom", "FRAGMENT")
+# gates: (T, B, G H) input part; states: (S, T + 1, B, H) with the first slice the state before; saved: (T, B, W)
+_library.define(
+    "recurrence(str cell, Tensor gates, Tensor w_hh, Tensor? b_hh, Tensor first, Tensor? start, Tensor? real)"
+    " -> (Tensor, Tensor)"
+)
+_library.define(
+    "recurrence_backward(str cell, Tensor grads, Tensor w_hh, Tensor states, Tensor saved, Tensor? start, Tensor? real)"
+    " -> (Tensor, Tensor, Tensor)"
+)
+
+
+class Steps(NamedTuple):
+    """A cell's step and its derivative, on preallocated slices.
+
+    forward(x, u, before, after, saved): writes the next state and what backward needs.
+    backward(d_after, before, after, saved, d_x, d_u) -> direct gradients of `before` (beside those through d_u).
+    """
+
+    saved: int  # width of `saved` in units of H
+    forward: Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], None]
+    backward: Callable[[list[Tensor], Tensor, Tensor, Tensor, Tensor, Tensor], list[Tensor | None]]
+
+
+def _tanh_forward(x: Tensor, u: Tensor, before: Tensor, after: Tensor, saved: Tensor) -> None:
+    torch.tanh(u.add_(x), out=after[0])
+
+
+def _tanh_backward(
+    d: list[Tensor], before: Tensor, after: Tensor, saved: Tensor, d_x: Tensor, d_u: Tensor
+) -> list[Tensor | None]:
+    torch.ops.aten.tanh_backward.grad_input(d[0], after[0], grad_input=d_x)
+    d_u.copy_(d_x)
+    return [None]
+
+
+def _relu_forward(x: Tensor, u: Tensor, before: Tensor, after: Tensor, saved: Tensor) -> None:
+    torch.clamp_min(u.add_(x), 0.0, out=after[0])
+
+
+def _relu_backward(
+    d: list[Tensor], before: Tensor, after: Tensor, saved: Tensor, d_x: Tensor, d_u: Tensor
+) -> list[Tensor | None]:
+    torch.mul(d[0], after[0] > 0, out=d_x)
+    d_u.copy_(d_x)
+    return [None]
+
+
+def _lstm_forward(x: Tensor, u: Tensor, before: Tensor, after: Tensor, saved: Tensor) -> None:
+    hidden = after.shape[-1]
+    u.add_(x)
+    i, f, g, o, tanh_c = saved.split(hidden, dim=1)
+    torch.sigmoid(u[:, : 2 * hidden], out=saved[:, : 2 * hidden])
+    torch.tanh(u[:, 2 * hidden : 3 * hidden], out=g)
+    torch.sigmoid(u[:, 3 * hidden :], out=o)
+    torch.mul(f, before[1], out=after[1])
+    after[1].addcmul_(i, g)
+    torch.tanh(after[1], out=tanh_c)
+    torch.mul(o, tanh_c, out=after[0])
+
+
+def _lstm_backward(
+    d: list[Tensor], before: Tensor, after: Tensor, saved: Tensor, d_x: Tensor, d_u: Tensor
+) -> list[Tensor | None]:
+    hidden = after.shape[-1]
+    i, f, g, o, tanh_c = saved.split(hidden, dim=1)
+    d_i, d_f, d_g, d_o = d_x.split(hidden, dim=1)
+    d_c = d[1] + torch.ops.aten.tanh_backward(d[0] * o, tanh_c)
+    torch.mul(d_c, g, out=d_i)
+    torch.mul(d_c, before[1], out=d_f)
+    torch.ops.aten.sigmoid_backward.grad_input(d_x[:, : 2 * hidden], saved[:, : 2 * hidden], grad_input=d_u[:, : 2 * hidden])
+    torch.ops.aten.tanh_backward.grad_input(d_c * i, g, grad_input=d_g)
+    torch.ops.aten.sigmoid_backward.grad_input(d[0] * tanh_c, o, grad_input=d_o)
+    d_x[:, : 2 * hidden].copy_(d_u[:, : 2 * hidden])
+    d_u.copy_(d_x)
+    return [None, d_c * f]
+
+
+def _gru_forward(x: Tensor, u: Tensor, before: Tensor, after: Tensor, saved: Tensor) -> None:
+    hidden = after.shape[-1]
+    both, (n, u_n) = saved[:, : 2 * hidden], saved[:, 2 * hidden :].split(hidden, dim=1)
+    torch.add(x[:, : 2 * hidden], u[:, : 2 * hidden], out=both)
+    both.sigmoid_()
+    r, z = both.split(hidden, dim=1)
+    u_n.copy_(u[:, 2 * hidden :])
+    torch.addcmul(x[:, 2 * hidden :], r, u_n, out=n)
+    n.tanh_()
+    torch.lerp(n, before[0], z, out=after[0])
+
+
+def _gru_backward(
+    d: list[Tensor], before: Tensor, after: Tensor, saved: Tensor, d_x: Tensor, d_u: Tensor
+) -> list[Tensor | None]:
+    hidden = after.shape[-1]
+    r, z, n, u_n = saved.split(hidden, dim=1)
+    d_r, d_z, d_n = d_x.split(hidden, dim=1)
+    direct = d[0] * z
+    torch.ops.aten.tanh_backward.grad_input(d[0] - direct, n, grad_input=d_n)
+    torch.ops.aten.sigmoid_backward.grad_input(d[0] * (before[0] - n), z, grad_input=d_z)
+    torch.ops.aten.sigmoid_backward.grad_input(d_n * u_n, r, grad_input=d_r)
+    d_u.copy_(d_x)
+    d_u[:, 2 * hidden :].mul_(r)
+    return [direct]
+
+
+STEPS = {
+    "tanh": Steps(0, _tanh_forward, _tanh_backward),
+    "relu": Steps(0, _relu_forward, _relu_backward),
+    "lstm": Steps(5, _lstm_forward, _lstm_backward),
+    "gru": Steps(4, _gru_forward, _gru_backward),
+}
+
+
+def _forward(
+    cell: str,
+    gates: Tensor,
+    w_hh: Tensor,
+    b_hh: Tensor | None,
+    first: Tensor,
+    start: Tensor | None,
+    real: Tensor | None,
+) -> tuple[Tensor, Tensor]:
+    step = STEPS[cell]
+    length, batch, _ = gates.shape
+    hidden = first.shape[-1]
+    states = first.new_empty((first.shape[0], length + 1, batch, hidden))
+    saved = first.new_empty((length, batch, step.saved * hidden))
+    states[:, 0] = first
+    gates, weight = gates.to(first.dtype), w_hh.to(first.dtype).t()
+    bias = None if b_hh is None else b_hh.to(first.dtype)
+    u = gates.new_empty((batch, gates.shape[2]))
+    begins = None if start is None else start.t()[:, None, :, None]
+    keeps = None if real is None else ~real.t()[:, None, :, None]
+    for t, (x, kept) in enumerate(zip(gates.unbind(0), saved.unbind(0), strict=True)):
+        before = states[:, t]
+        after = states[:, t + 1]
+        if begins is not None:
+            before = before.masked_fill(begins[t], 0.0)
+        if bias is None:
+            torch.mm(before[0], weight, out=u)
+        else:
+            torch.addmm(bias, before[0], weight, out=u)
+        step.forward(x, u, before, after, kept)
+        if keeps is not None:
+            after.copy_(torch.where(keeps[t], before, after))
+    return states, saved
+
+
+def _backward(
+    cell: str,
+    grads: Tensor,
+    w_hh: Tensor,
+    states: Tensor,
+    saved: Tensor,
+    start: Tensor | None,
+    real: Tensor | None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the gradients of (gates, hidden parts, first) from those of all states; hidden parts give the weights'."""
+    step = STEPS[cell]
+    n_states, length, batch, hidden = states[:, 1:].shape
+    weight = w_hh.to(states.dtype)
+    d_gates = states.new_empty((length, batch, weight.shape[0]))
+    d_hidden = torch.empty_like(d_gates)
+    d = [torch.zeros_like(states[0, 0]) for _ in range(n_states)]
+    begins = None if start is None else start.t()[:, :, None]
+    keeps = None if real is None else ~real.t()[:, :, None]
+    for t in range(length - 1, -1, -1):
+        before, after = states[:, t], states[:, t + 1]
+        d = [carried + given for carried, given in zip(d, grads[:, t + 1].unbind(0), strict=True)]
+        passed: list[Tensor] | None = None
+        if begins is not None:
+            before = before.masked_fill(begins[t], 0.0)
+        if keeps is not None:
+            passed = [carried * keeps[t] for carried in d]
+            d = [carried.masked_fill(keeps[t], 0.0) for carried in d]
+        direct = step.backward(d, before, after, saved[t], d_gates[t], d_hidden[t])
+        into_h = direct[0]
+        d_h = torch.mm(d_hidden[t], weight) if into_h is None else torch.addmm(into_h, d_hidden[t], weight)
+        d = [d_h, *(carried for carried in direct[1:] if carried is not None)]
+        if passed is not None:
+            d = [carried + kept for carried, kept in zip(d, passed, strict=True)]
+        if begins is not None:
+            d = [carried.masked_fill(begins[t], 0.0) for carried in d]
+    d_first = torch.stack([carried + given for carried, given in zip(d, grads[:, 0].unbind(0), strict=True)])
+    return d_gates, d_hidden, d_first
+
+
+@torch.library.register_fake("seqloom::recurrence", lib=_library)
+def _(
+    cell: str,
+    gates: Tensor,
+    w_hh: Tensor,
+    b_hh: Tensor | None,
+    first: Tensor,
+    start: Tensor | None,
+    real: Tensor | None,
+) -> tuple[Tensor, Tensor]:
+    length, batch, _ = gates.shape
+    hidden = first.shape[-1]
+    states = first.new_empty((first.shape[0], length + 1, batch, hidden))
+    return states, first.new_empty((length, batch, STEPS[cell].saved * hidden))
+
+
+@torch.library.register_fake("seqloom::recurrence_backward", lib=_library)
+def _(
+    cell: str,
+    grads: Tensor,
+    w_hh: Tensor,
+    states: Tensor,
+    saved: Tensor,
+    start: Tensor | None,
+    real: Tensor | None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    length, batch = states.shape[1] - 1, states.shape[2]
+    d_gates = states.new_empty((length, batch, w_hh.shape[0]))
+    return d_gates, torch.empty_like(d_gates), torch.empty_like(states[:, 0])
+
+
+_library.impl("recurrence", _forward, "CompositeExplicitAutograd")
+_library.impl("recurrence_backward", _backward, "CompositeExplicitAutograd")
+
+
+@register_flop_formula(torch.ops.seqloom.recurrence)
+def _flops(cell: str, gates: Any, w_hh: Any, *_: Any, **__: Any) -> int:
+    return 2 * gates[0] * gates[1] * w_hh[0] * w_hh[1]
+
+
+@register_flop_formula(torch.ops.seqloom.recurrence_backward)
+def _backward_flops(cell: str, grads: Any, w_hh: Any, states: Any, *_: Any, **__: Any) -> int:
+    return 2 * (states[1] - 1) * states[2] * w_hh[0] * w_hh[1]
+
+
+class _Recurrence(torch.autograd.Function):
+    @staticmethod
+    def forward(  # type: ignore[override]
+        ctx: Any,
+        cell: str,
+        gates: Tensor,
+        w_hh: Tensor,
+        b_hh: Tensor | None,
+        first: Tensor,
+        start: Tensor | None,
+        real: Tensor | None,
+    ) -> Tensor:
+        states, saved = torch.ops.seqloom.recurrence(cell, gates, w_hh, b_hh, first, start, real)
+        ctx.save_for_backward(w_hh, b_hh, states, saved, start, real)
+        ctx.cell, ctx.dtype = cell, gates.dtype
+        return states
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grads: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        w_hh, b_hh, states, saved, start, real = ctx.saved_tensors
+        grads = grads.contiguous()
+        d_gates, d_hidden, d_first = torch.ops.seqloom.recurrence_backward(
+            ctx.cell, grads, w_hh, states, saved, start, real
+        )
+        before = states[0, :-1]
+        if start is not None:
+            before = before.masked_fill(start.t()[:, :, None], 0.0)
+        d_w = torch.mm(d_hidden.flatten(0, 1).t(), before.flatten(0, 1)).to(w_hh.dtype)
+        d_b = None if b_hh is None else d_hidden.sum(dim=(0, 1)).to(b_hh.dtype)
+        return None, d_gates.to(ctx.dtype), d_w, d_b, d_first, None, None
+
+
+class Loop(Kernel):
+    """The loop above: every cell, any padding, documents and states; any device and floating type."""
+
+    preference = 1
+
+    def why_not(self, *args: Any) -> list[str]:
+        return ["The hidden units are split over processes."] if is_gathered() else []
+
+    def __call__(
+        self,
+        cell: str,
+        x: Tensor,
+        w_ih: Tensor,
+        w_hh: Tensor,
+        b_ih: Tensor | None,
+        b_hh: Tensor | None,
+        state: tuple[Tensor, ...],
+        where: Where | None,
+        last: bool,
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        assert cell in CELLS
+        gates = F.linear(x.transpose(0, 1), w_ih, b_ih)
+        first = torch.stack(state or fresh(cell, x, w_hh))
+        start = real = None
+        # padding behind the last step cannot reach a real output, only the last state
+        if where is not None and (where.layout == "mixed" or (where.layout == "tail" and last)):
+            start, real = (where.start if where.layout == "mixed" else None), where.real
+        inputs = (gates, w_hh, b_hh, first)
+        if torch.is_grad_enabled() and any(tensor is not None and tensor.requires_grad for tensor in inputs):
+            states = _Recurrence.apply(cell, *inputs, start, real)
+        else:
+            states, _ = torch.ops.seqloom.recurrence(cell, *inputs, start, real)
+        y = states[0, 1:].transpose(0, 1).to(gates.dtype)  # type: ignore[index]
+        return y, tuple(states[:, -1].unbind(0)) if last else ()  # type: ignore[index]
+
+
+kernel = Loop()

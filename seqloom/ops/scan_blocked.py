@@ -1,0 +1,94 @@
+"""Two-level scan in torch operations: blocks of about sqrt(T) steps advance together, then their carries are chained.
+
+2 sqrt(T) dependent tensor operations instead of T, for twice the work. A tree of log T levels moves more memory
+and is slower on a CPU.
+"""
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from seqloom.ops.op import Kernel
+from seqloom.ops.scan import reverse
+
+_library = torch.library.Library("seqloom", "FRAGMENT")
+_library.define("scan(Tensor a, Tensor b, Tensor? h0) -> Tensor")
+
+
+def _forward(a: Tensor, b: Tensor, h0: Tensor | None) -> Tensor:
+    batch, length, width = b.shape
+    if length == 0:
+        return torch.empty_like(b)
+    block = max(1, math.isqrt(length))
+    n_blocks = -(-length // block)
+    padding = n_blocks * block - length
+    if padding:  # a = 1, b = 0 carries the state through
+        a = torch.cat([a, a.new_ones((batch, padding, width))], dim=1)
+        b = torch.cat([b, b.new_zeros((batch, padding, width))], dim=1)
+    # (block, B, n_blocks, N): each step of all blocks is one contiguous slice
+    decay = a.unflatten(1, (n_blocks, block)).permute(2, 0, 1, 3).contiguous()
+    h = b.unflatten(1, (n_blocks, block)).permute(2, 0, 1, 3).contiguous()
+    for step in range(1, block):
+        torch.addcmul(h[step], decay[step], h[step - 1], out=h[step])
+        decay[step].mul_(decay[step - 1])
+    carries = torch.empty_like(h[0])
+    carry = torch.zeros_like(carries[:, 0]) if h0 is None else h0.to(b.dtype)
+    for i in range(n_blocks):
+        carries[:, i] = carry
+        carry = torch.addcmul(h[-1, :, i], decay[-1, :, i], carry)
+    torch.addcmul(h, decay, carries, out=h)
+    return h.permute(1, 2, 0, 3).reshape(batch, n_blocks * block, width)[:, :length].contiguous()
+
+
+@torch.library.register_fake("seqloom::scan", lib=_library)
+def _(a: Tensor, b: Tensor, h0: Tensor | None) -> Tensor:
+    return torch.empty_like(b, memory_format=torch.contiguous_format)
+
+
+_library.impl("scan", _forward, "CompositeExplicitAutograd")
+
+
+class _Scan(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, a: Tensor, b: Tensor, h0: Tensor | None) -> Tensor:  # type: ignore[override]
+        h = torch.ops.seqloom.scan(a, b, h0)
+        ctx.save_for_backward(a, h, h0)
+        return h
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:  # type: ignore[override]
+        a, h, h0 = ctx.saved_tensors
+        if torch.is_grad_enabled():  # a gradient of this gradient is wanted: stay differentiable
+            g = kernel(*reverse(a, grad), None).flip(1)
+        else:
+            g = torch.ops.seqloom.scan(*reverse(a, grad), None).flip(1)
+        first = torch.zeros_like(h[:, :1]) if h0 is None else h0[:, None].to(h.dtype)
+        before = torch.cat([first, h[:, :-1]], dim=1)
+        return g * before, g, None if h0 is None else (a[:, 0] * g[:, 0]).to(h0.dtype)
+
+
+class Blocked(Kernel):
+    """Scan by blocks; any device, any floating type."""
+
+    preference = 1
+
+    def why_not(self, a: Tensor, b: Tensor, h0: Tensor | None = None) -> list[str]:
+        reasons: list[str] = []
+        if a.shape != b.shape:
+            reasons.append("a and b differ in shape.")
+        if a.dtype != b.dtype:
+            reasons.append("a and b differ in type.")
+        if b.shape[1] == 0:
+            reasons.append("There are no steps.")
+        return reasons
+
+    def __call__(self, a: Tensor, b: Tensor, h0: Tensor | None = None) -> Tensor:
+        wants = a.requires_grad or b.requires_grad or (h0 is not None and h0.requires_grad)
+        if torch.is_grad_enabled() and wants:
+            return _Scan.apply(a, b, h0)  # type: ignore[no-any-return]
+        return torch.ops.seqloom.scan(a, b, h0)
+
+
+kernel = Blocked()
