@@ -6,7 +6,9 @@ pydantic or the plug-in files themselves. One plug-in file defines exactly one p
 """
 
 import ast
+import contextlib
 import difflib
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -14,8 +16,13 @@ from pathlib import Path
 PACKAGE = "seqloom"
 ROOT = Path(__file__).resolve().parent.parent
 
-# folder -> name of the abstract class that its plug-ins derive from
-FOLDERS = {"mixers": "MixerSpec", "zoo": "Architecture", "tasks": "Task", "parallel": "Strategy"}
+# folder -> (name of the abstract class that its plug-ins derive from, file that defines it)
+FOLDERS = {
+    "mixers": ("MixerSpec", "model/mixer.py"),
+    "zoo": ("Architecture", "zoo/architecture.py"),
+    "tasks": ("Task", "tasks/task.py"),
+    "parallel": ("Strategy", "parallel/plan.py"),
+}
 
 
 @dataclass(frozen=True)
@@ -43,12 +50,14 @@ class Entry:
 @cache
 def catalog(folder: str) -> dict[str, Entry]:
     """Return the plug-ins of one of the FOLDERS by registered name, in alphabetical order."""
-    base = FOLDERS[folder]
+    base, file = FOLDERS[folder]
+    common = _class(ROOT / file, lambda node: node.name == base)
+    shared = _body(*common)[0] if common else ()
     entries: dict[str, Entry] = {}
     for path in sorted((ROOT / folder).glob("*.py")):
         if path.stem.startswith("_"):
             continue
-        entry = _read(path, folder, base)
+        entry = _read(path, folder, base, shared)
         if entry is not None:
             entries[entry.name] = entry
     return entries
@@ -82,35 +91,60 @@ def look_up(folder: str, name: str) -> Entry:
     return known[name]
 
 
-def _read(path: Path, folder: str, base: str) -> Entry | None:
+@cache
+def read_class(file: str, cls: str) -> Entry:
+    """Return a class of one of our files, e.g. ("train/experiment.py", "Optimizer"), as the listing shows plug-ins."""
+    path = ROOT / file
     source = path.read_text(encoding="utf-8")
-    lines = source.splitlines()
     for node in ast.parse(source).body:
-        if not isinstance(node, ast.ClassDef) or node.name.startswith("_"):
-            continue
-        if base not in (ast.unparse(b).split(".")[-1] for b in node.bases):
-            continue
-        fields: list[Field] = []
-        attributes: dict[str, object] = {}
-        for item in node.body:
-            if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name):
-                annotation = ast.unparse(item.annotation)
-                if annotation.startswith("ClassVar"):
-                    _keep_literal(attributes, item.target.id, item.value)
-                    continue
-                default = ast.unparse(item.value) if item.value is not None else None
-                comment = lines[item.end_lineno - 1].partition("#")[2].strip() if item.end_lineno else ""
-                fields.append(Field(item.target.id, annotation, default, comment))
-            elif isinstance(item, ast.Assign) and isinstance(item.targets[0], ast.Name):
-                _keep_literal(attributes, item.targets[0].id, item.value)
-        summary = (ast.get_docstring(node) or "").partition("\n")[0]
-        module = f"{PACKAGE}.{folder}.{path.stem}"
-        return Entry(path.stem, node.name, module, summary, tuple(fields), attributes)
+        if isinstance(node, ast.ClassDef) and node.name == cls:
+            return _entry(node, source.splitlines(), path)
+    raise AssertionError(f"{file} has no class {cls}")
+
+
+def _read(path: Path, folder: str, base: str, shared: tuple[Field, ...]) -> Entry | None:
+    def is_plug_in(node: ast.ClassDef) -> bool:
+        bases = (ast.unparse(b).split(".")[-1] for b in node.bases)
+        return not node.name.startswith("_") and base in bases
+
+    found = _class(path, is_plug_in)
+    if found is None:
+        return None
+    fields, attributes = _body(*found)
+    own = {field.name for field in fields}
+    fields = tuple(field for field in shared if field.name not in own) + fields
+    summary = (ast.get_docstring(found[0]) or "").partition("\n")[0]
+    return Entry(path.stem, found[0].name, f"{PACKAGE}.{folder}.{path.stem}", summary, fields, attributes)
+
+
+def _class(path: Path, wanted: Callable[[ast.ClassDef], bool]) -> tuple[ast.ClassDef, list[str]] | None:
+    if not path.exists():
+        return None
+    source = path.read_text(encoding="utf-8")
+    for node in ast.parse(source).body:
+        if isinstance(node, ast.ClassDef) and wanted(node):
+            return node, source.splitlines()
     return None
 
 
+def _body(node: ast.ClassDef, lines: list[str]) -> tuple[tuple[Field, ...], dict[str, object]]:
+    """Return the annotated fields and the literal class attributes of a class."""
+    fields: list[Field] = []
+    attributes: dict[str, object] = {}
+    for item in node.body:
+        if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name):
+            annotation = ast.unparse(item.annotation)
+            if annotation.startswith("ClassVar"):
+                _keep_literal(attributes, item.target.id, item.value)
+                continue
+            default = ast.unparse(item.value) if item.value is not None else None
+            comment = lines[item.end_lineno - 1].partition("#")[2].strip() if item.end_lineno else ""
+            fields.append(Field(item.target.id, annotation, default, comment))
+        elif isinstance(item, ast.Assign) and isinstance(item.targets[0], ast.Name):
+            _keep_literal(attributes, item.targets[0].id, item.value)
+    return tuple(fields), attributes
+
+
 def _keep_literal(into: dict[str, object], name: str, value: ast.expr | None) -> None:
-    try:
+    with contextlib.suppress(ValueError):  # a class attribute that is computed is not part of the listing
         into[name] = ast.literal_eval(value) if value is not None else None
-    except ValueError:
-        pass  # a class attribute that is computed is not part of the listing
