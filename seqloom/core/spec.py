@@ -40,7 +40,16 @@ class Spec:
                 lambda value: resolve(cls, value),
                 serialization=core_schema.plain_serializer_function_ser_schema(to_data),
             )
-        return handler(source)
+        if not cls.folder:
+            return handler(source)
+        # a plug-in's data carries its name also where only this one class may stand
+        return core_schema.no_info_before_validator_function(cls._without_name, handler(source))
+
+    @classmethod
+    def _without_name(cls, value: Any) -> Any:
+        if isinstance(value, dict) and value.get("name") == cls.name():
+            return {key: item for key, item in value.items() if key != "name"}
+        return value
 
     @classmethod
     def name(cls) -> str:
