@@ -94,12 +94,12 @@ def look_up(folder: str, name: str) -> Entry:
 @cache
 def read_class(file: str, cls: str) -> Entry:
     """Return a class of one of our files, e.g. ("train/experiment.py", "Optimizer"), as the listing shows plug-ins."""
-    path = ROOT / file
-    source = path.read_text(encoding="utf-8")
-    for node in ast.parse(source).body:
-        if isinstance(node, ast.ClassDef) and node.name == cls:
-            return _entry(node, source.splitlines(), path)
-    raise AssertionError(f"{file} has no class {cls}")
+    found = _class(ROOT / file, lambda node: node.name == cls)
+    assert found is not None, f"{file} has no class {cls}"
+    fields, attributes = _body(*found)
+    summary = (ast.get_docstring(found[0]) or "").partition("\n")[0]
+    module = ".".join([PACKAGE, *Path(file).with_suffix("").parts])
+    return Entry(cls, cls, module, summary, fields, attributes)
 
 
 def _read(path: Path, folder: str, base: str, shared: tuple[Field, ...]) -> Entry | None:
@@ -137,12 +137,19 @@ def _body(node: ast.ClassDef, lines: list[str]) -> tuple[tuple[Field, ...], dict
             if annotation.startswith("ClassVar"):
                 _keep_literal(attributes, item.target.id, item.value)
                 continue
-            default = ast.unparse(item.value) if item.value is not None else None
-            comment = lines[item.end_lineno - 1].partition("#")[2].strip() if item.end_lineno else ""
-            fields.append(Field(item.target.id, annotation, default, comment))
+            comment = lines[item.end_lineno - 1].partition("  # ")[2].strip() if item.end_lineno else ""
+            fields.append(Field(item.target.id, annotation, _default(item.value), comment))
         elif isinstance(item, ast.Assign) and isinstance(item.targets[0], ast.Name):
             _keep_literal(attributes, item.targets[0].id, item.value)
     return tuple(fields), attributes
+
+
+def _default(value: ast.expr | None) -> str | None:
+    """Return a field's default as written, also from inside `Field(default=…)`; None where a value must be given."""
+    if isinstance(value, ast.Call) and ast.unparse(value.func).split(".")[-1].lower() == "field":
+        given = {keyword.arg: keyword.value for keyword in value.keywords}
+        value = value.args[0] if value.args else given.get("default", given.get("default_factory"))
+    return None if value is None or ast.unparse(value) == "..." else ast.unparse(value)
 
 
 def _keep_literal(into: dict[str, object], name: str, value: ast.expr | None) -> None:
