@@ -88,6 +88,8 @@ def with_options(verb: Callable[..., Any], kinds: Iterable[str], words: list[str
     An option whose name the verb or an earlier kind already uses is called by its kind, e.g. `--model-length`.
     """
     signature = inspect.signature(verb)
+    if "given" not in signature.parameters:
+        return verb
     own = [p for p in signature.parameters.values() if p.name != "given"]
     taken = {p.name for p in own}
     places: dict[str, tuple[str, Field]] = {}

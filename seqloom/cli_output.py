@@ -4,9 +4,18 @@ import json
 import math
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+
+@dataclass(frozen=True)
+class Answer:
+    """What a verb found: data for --json, text for people."""
+
+    data: Any
+    text: str
+
 
 LINE_EVERY_S = 5.0  # where standard error is no terminal, one plain line of progress this often
 

@@ -1,0 +1,114 @@
+"""The command line: parse, call, print. Heavy modules are imported inside the verbs, after parsing.
+
+Exit codes: 0 done, 1 the work failed, 2 wrong usage or input, 130 stopped by the user. With `--json` standard output
+holds one JSON document and nothing else; progress and errors go to standard error.
+"""
+
+import contextlib
+import functools
+import os
+import shlex
+import sys
+import traceback
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+from cyclopts import App, CycloptsError
+
+from seqloom import __version__
+from seqloom.cli_options import with_options
+from seqloom.cli_output import Answer, to_json
+from seqloom.cli_verbs import VERBS
+
+HELP = "Choose, train, parallelise and ship sequence models: recurrent, attention, or both."
+EPILOGUE = (
+    "Every verb: --json prints one JSON document on standard output and nothing else there; --debug shows the "
+    "traceback of an error. Exit codes: 0 done, 1 the work failed, 2 wrong usage or input."
+)
+STOPPED = 130
+USER_ERRORS = (ValueError, FileNotFoundError, FileExistsError, PermissionError, NotADirectoryError, IsADirectoryError)
+
+
+def main(words: list[str] | None = None) -> NoReturn:
+    """Run the command line and leave with its exit code."""
+    sys.exit(run(list(sys.argv[1:] if words is None else words)))
+
+
+def run(words: list[str]) -> int:
+    """Run a command line and return its exit code."""
+    flags = {flag for flag in ("--json", "--debug") if flag in words}
+    words = [word for word in words if word not in flags]
+    try:
+        answer = build(words)(words, exit_on_error=False, print_error=False, result_action="return_value")
+        if isinstance(answer, Answer):
+            print(to_json(answer.data) if "--json" in flags else answer.text, flush=True)
+        return 0
+    except KeyboardInterrupt:
+        return fail(f"stopped.{resume_hint(words)}", STOPPED)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader left: nothing more to say to it
+        return 1
+    except Exception as error:  # noqa: BLE001  the program's door: every error becomes one line and an exit code
+        if "--debug" in flags:
+            traceback.print_exc()
+        return fail(*described(error, debug="--debug" in flags))
+
+
+def described(error: Exception, debug: bool) -> tuple[str, int]:
+    """Return an error's message for people, and its exit code."""
+    if isinstance(error, CycloptsError):
+        return " ".join(str(error).split()), 2
+    if isinstance(error, OSError):
+        where = f"'{error.filename}': " if error.filename is not None else ""
+        return f"{where}{error.strerror or error}", 2 if isinstance(error, USER_ERRORS) else 1
+    if isinstance(error, ValueError):
+        return str(error), 2
+    if isinstance(error, MemoryError):
+        return "not enough memory; take a smaller --batch-size, --width or length", 1
+    hint = "" if debug else "; --debug shows where"
+    return f"{type(error).__name__}: {error}{hint}", 1
+
+
+def fail(message: str, code: int) -> int:
+    """Tell what went wrong on standard error; return the exit code."""
+    print(f"seqloom: {'error: ' if code != STOPPED else ''}{message}", file=sys.stderr, flush=True)
+    return code
+
+
+def resume_hint(words: list[str]) -> str:
+    """Return how to go on with a stopped run."""
+    if words[:1] not in (["train"], ["compare"]):
+        return ""
+    again = [word for word in words if word not in ("--overwrite", "--resume")]
+    return f" To go on: seqloom {shlex.join(again)} --resume"
+
+
+def build(words: list[str]) -> App:
+    """Return the command-line application; only the verb that is named reads its plug-ins' options.
+
+    Raises:
+        ValueError: the words name a task or model that does not exist.
+    """
+    app = App(
+        name="seqloom",
+        help=HELP,
+        help_epilogue=EPILOGUE,
+        help_format="plaintext",
+        version=__version__,
+        suppress_keyboard_interrupt=False,
+    )
+    for name, (verb, kinds) in VERBS.items():
+        named = words[:1] == [name]
+        app.command(quiet(with_options(verb, kinds if named else (), words[1:])), name=name)
+    return app
+
+
+def quiet(verb: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a verb whose libraries cannot write to standard output: that is for the answer alone."""
+
+    @functools.wraps(verb)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        with contextlib.redirect_stdout(sys.stderr):
+            return verb(*args, **kwargs)
+
+    return call
