@@ -1,0 +1,1 @@
+"""Data: files in, tokens, and batches; the only readers of data files."""

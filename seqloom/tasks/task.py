@@ -1,0 +1,152 @@
+"""Task: source, encoding, head, metric and floor; what opening one gives; and how a model is scored on it."""
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+
+from seqloom.core.spec import Spec
+from seqloom.data.batches import Examples
+
+
+class Task(Spec, ABC):
+    """What is to be learned, as a value; `open` reads or generates the examples."""
+
+    folder: ClassVar[str | None] = "tasks"
+    metric: ClassVar[str] = "accuracy"  # the score that decides
+    better: ClassVar[str] = "higher"  # or "lower"
+
+    @abstractmethod
+    def open(self, seed: int = 0) -> "Opened":
+        """Read or generate the examples and split them; the same seed gives the same splits.
+
+        Raises:
+            ValueError: the input breaks a rule; the message names the value, the rule and the fix.
+        """
+
+
+@dataclass(frozen=True, kw_only=True)
+class Opened:
+    """A task with its examples at hand, and how to put a model to it."""
+
+    task: Task
+    title: str
+    train: Examples
+    validation: Examples
+    test: Examples
+    frontend: Spec
+    head: Spec
+    causal: bool
+    floor: float  # the trivial score on test, in the task's metric
+    floor_of: str  # what reaches the floor, in words
+    facts: dict[str, Any] = field(default_factory=dict)  # JSON values, for the report
+    labels: tuple[str, ...] = ()  # names of the classes
+    rejects: list[dict[str, Any]] = field(default_factory=list)  # {"line", "reason"} of each row not used
+    defaults: dict[str, Any] = field(default_factory=dict)  # settings of the Optimizer that suit the task
+
+    @property
+    def metric(self) -> str:
+        """Return the name of the score that decides."""
+        return self.task.metric
+
+    @property
+    def better(self) -> str:
+        """Return "higher" or "lower"."""
+        return self.task.better
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Metrics as ratios of sums, kept by example: they merge exactly, in any order, and can be bootstrapped."""
+
+    numerators: dict[str, np.ndarray]  # metric -> (n,) float64
+    denominators: dict[str, np.ndarray]
+
+    def __len__(self) -> int:
+        return len(next(iter(self.numerators.values()))) if self.numerators else 0
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Return the names of the metrics."""
+        return tuple(self.numerators)
+
+    def value(self, metric: str) -> float:
+        """Return sum of numerators / sum of denominators, each summed exactly.
+
+        Raises:
+            ValueError: no such metric, or nothing was scored.
+        """
+        if metric not in self.numerators:
+            raise ValueError(f"no metric '{metric}' among {', '.join(self.numerators) or 'none'}")
+        denominator = math.fsum(self.denominators[metric])
+        if denominator == 0:
+            raise ValueError(f"'{metric}' is of nothing: no target was scored")
+        return _sum(self.numerators[metric]) / denominator
+
+    def values(self) -> dict[str, float]:
+        """Return every metric's value."""
+        return {metric: self.value(metric) for metric in self.numerators}
+
+    def merge(self, other: "Scores") -> "Scores":
+        """Return the scores of both sets of examples."""
+        if set(self.numerators) != set(other.numerators):
+            raise ValueError(f"cannot merge scores of {sorted(self.numerators)} with {sorted(other.numerators)}")
+        return Scores(
+            {name: np.concatenate([part, other.numerators[name]]) for name, part in self.numerators.items()},
+            {name: np.concatenate([part, other.denominators[name]]) for name, part in self.denominators.items()},
+        )
+
+
+def _sum(values: np.ndarray) -> float:
+    # fsum refuses inf - inf and overflow, where the honest answer is NaN or infinity
+    return math.fsum(values) if np.isfinite(values).all() else float(np.sum(values))
+
+
+def evaluate(model: Any, examples: Examples, batch_size: int = 64, limit: int | None = None) -> Scores:
+    """Score a model on a split, without gradients and in evaluation mode, which is undone afterwards.
+
+    Rows are batched by length, and the scores stand in the examples' order, so that two models' scores are paired.
+
+    Args:
+        model: a Model; called as model(inputs, segment=segment), its head scores each row.
+        examples: n of them.
+        batch_size: rows at a time; changes the clock and the memory, not the scores.
+        limit: score this many, the same ones each time, spread over the split; None: all.
+
+    Returns:
+        Scores of min(n, limit) examples.
+    """
+    rows = sample_rows(len(examples), limit)
+    order = np.argsort(examples.lengths[rows], kind="stable")
+    kept: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+    device = next(model.parameters()).device
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        with torch.no_grad():
+            for start in range(0, len(rows), batch_size):
+                at = order[start : start + batch_size]
+                batch = examples.batch(rows[at]).to(device)
+                output, _ = model(batch.inputs, segment=batch.segment)
+                for name, parts in model.head.scores(output, batch.target).items():
+                    into = kept.setdefault(name, (np.zeros(len(rows)), np.zeros(len(rows))))
+                    for column, part in zip(into, parts, strict=True):
+                        column[at] = part.double().cpu().numpy()
+    finally:
+        for module, mode in modes:
+            module.training = mode
+    return Scores(
+        {name: above for name, (above, _) in kept.items()}, {name: below for name, (_, below) in kept.items()}
+    )
+
+
+def sample_rows(n: int, limit: int | None) -> np.ndarray:
+    """Return `limit` of n rows, ascending, evenly spread; all of them if there are no more."""
+    if limit is not None and limit < 1:
+        raise ValueError(f"limit is {limit}; score at least 1 example")
+    if limit is None or limit >= n:
+        return np.arange(n)
+    return np.arange(limit) * n // limit
