@@ -30,9 +30,7 @@ class Where(NamedTuple):
 
     def select(self, steps: slice) -> "Where":
         """Return the places of a stretch of time."""
-        return Where(
-            self.id[:, steps], self.real[:, steps], self.start[:, steps], self.position[:, steps], self.layout
-        )
+        return Where(self.id[:, steps], self.real[:, steps], self.start[:, steps], self.position[:, steps], self.layout)
 
 
 class Place(NamedTuple):

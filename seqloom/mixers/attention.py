@@ -19,11 +19,19 @@ class Attention(MixerSpec):
     """
 
     family: ClassVar[str] = "attention"
-    source: ClassVar[tuple[str, ...]] = ("vaswani2017", "Vaswani, A. and others", "Attention Is All You Need", "2017", "arXiv:1706.03762")
+    source: ClassVar[tuple[str, ...]] = (
+        "vaswani2017",
+        "Vaswani, A. and others",
+        "Attention Is All You Need",
+        "2017",
+        "arXiv:1706.03762",
+    )
     heads: int = pydantic.Field(default=4, gt=0)  # parallel attentions of width D / heads
     causal: bool = True  # whether a step sees only itself and the past
     window: int | None = pydantic.Field(default=None, gt=0)  # steps seen, itself included; None: all
-    rotary: float | None = pydantic.Field(default=10000.0, gt=1)  # base of rotary positions (arXiv:2104.09864); None: none
+    rotary: float | None = pydantic.Field(
+        default=10000.0, gt=1
+    )  # base of rotary positions (arXiv:2104.09864); None: none
 
     def build(self, width: int) -> "AttentionMixer":
         """Return the mixer for vectors of this width.
@@ -134,7 +142,8 @@ class AttentionMixer(SequenceMixer):
 
     def _attend(self, query: Tensor, new: AttentionState, past: AttentionState | None, where: Where | None) -> Tensor:
         length = query.shape[1]
-        if past is None and where is not None and self._blocked(length):
+        # padding inside a row would push keys of a window out of the neighbouring block
+        if past is None and where is not None and where.layout != "mixed" and self._blocked(length):
             return self._attend_blocks(query, new)
         entries = new if past is None else _append(past, new)
         mask, causal = None, False
@@ -162,12 +171,8 @@ class AttentionMixer(SequenceMixer):
             return torch.cat([before, entry], dim=2).flatten(0, 1)
 
         key, value, ids, position = (blocks(entry) for entry in new)
-        mask = self._allowed(
-            ids.flatten(0, 1), position.flatten(0, 1), with_previous(ids), with_previous(position)
-        )
-        y = _attention(
-            blocks(query).flatten(0, 1), with_previous(key), with_previous(value), mask[:, None], False
-        )
+        mask = self._allowed(ids.flatten(0, 1), position.flatten(0, 1), with_previous(ids), with_previous(position))
+        y = _attention(blocks(query).flatten(0, 1), with_previous(key), with_previous(value), mask[:, None], False)
         return y.unflatten(0, (batch, n_blocks)).flatten(1, 2)[:, :length]
 
     def _allowed(self, id_q: Tensor, position_q: Tensor, id_k: Tensor, position_k: Tensor) -> Tensor:
@@ -185,7 +190,9 @@ class AttentionMixer(SequenceMixer):
 
     def _blocked(self, length: int) -> bool:
         # a branch on the length would fix it when compiled or exported
-        return self.window is not None and self.causal and not torch.compiler.is_compiling() and length > 2 * self.window
+        return (
+            self.window is not None and self.causal and not torch.compiler.is_compiling() and length > 2 * self.window
+        )
 
     def _join(self, past: AttentionState | None, new: AttentionState, where: Where | None) -> AttentionState:
         entries = new if past is None else _append(past, new)

@@ -14,7 +14,13 @@ class Bidirectional(MixerSpec):
     """Sum of a mixer along time and another against it; sees the future, so it cannot decode."""
 
     family: ClassVar[str] = "recurrent"
-    source: ClassVar[tuple[str, ...]] = ("schuster1997", "Schuster, M. and Paliwal, K. K.", "Bidirectional Recurrent Neural Networks", "1997", "doi:10.1109/78.650093")
+    source: ClassVar[tuple[str, ...]] = (
+        "schuster1997",
+        "Schuster, M. and Paliwal, K. K.",
+        "Bidirectional Recurrent Neural Networks",
+        "1997",
+        "doi:10.1109/78.650093",
+    )
     mixer: MixerSpec  # built twice
 
     def build(self, width: int) -> "BidirectionalMixer":

@@ -15,7 +15,13 @@ class GRU(MixerSpec):
     """
 
     family: ClassVar[str] = "recurrent"
-    source: ClassVar[tuple[str, ...]] = ("cho2014", "Cho, K. and others", "Learning Phrase Representations using RNN Encoder-Decoder for Statistical Machine Translation", "2014", "arXiv:1406.1078")
+    source: ClassVar[tuple[str, ...]] = (
+        "cho2014",
+        "Cho, K. and others",
+        "Learning Phrase Representations using RNN Encoder-Decoder for Statistical Machine Translation",
+        "2014",
+        "arXiv:1406.1078",
+    )
     hidden: int | None = pydantic.Field(default=None, gt=0)  # units; None: the width
 
     def build(self, width: int) -> RecurrentMixer:

@@ -15,7 +15,13 @@ class LSTM(MixerSpec):
     """
 
     family: ClassVar[str] = "recurrent"
-    source: ClassVar[tuple[str, ...]] = ("hochreiter1997", "Hochreiter, S. and Schmidhuber, J.", "Long Short-Term Memory", "1997", "doi:10.1162/neco.1997.9.8.1735")
+    source: ClassVar[tuple[str, ...]] = (
+        "hochreiter1997",
+        "Hochreiter, S. and Schmidhuber, J.",
+        "Long Short-Term Memory",
+        "1997",
+        "doi:10.1162/neco.1997.9.8.1735",
+    )
     hidden: int | None = pydantic.Field(default=None, gt=0)  # units; None: the width
     forget_bias: float = 1.0  # where the forget gate's bias begins
 

@@ -19,7 +19,13 @@ class MinGRU(MixerSpec):
     """
 
     family: ClassVar[str] = "recurrent"
-    source: ClassVar[tuple[str, ...]] = ("feng2024", "Feng, L. and others", "Were RNNs All We Needed?", "2024", "arXiv:2410.01201")
+    source: ClassVar[tuple[str, ...]] = (
+        "feng2024",
+        "Feng, L. and others",
+        "Were RNNs All We Needed?",
+        "2024",
+        "arXiv:2410.01201",
+    )
     hidden: int | None = pydantic.Field(default=None, gt=0)  # units; None: the width
 
     def build(self, width: int) -> "MinGRUMixer":

@@ -15,7 +15,13 @@ class RNN(MixerSpec):
     """
 
     family: ClassVar[str] = "recurrent"
-    source: ClassVar[tuple[str, ...]] = ("elman1990", "Elman, J. L.", "Finding Structure in Time", "1990", "doi:10.1207/s15516709cog1402_1")
+    source: ClassVar[tuple[str, ...]] = (
+        "elman1990",
+        "Elman, J. L.",
+        "Finding Structure in Time",
+        "1990",
+        "doi:10.1207/s15516709cog1402_1",
+    )
     activation: Literal["tanh", "relu"] = "tanh"  # act
     hidden: int | None = pydantic.Field(default=None, gt=0)  # units; None: the width
 

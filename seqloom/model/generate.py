@@ -66,9 +66,7 @@ def generate(
     return _tokens(model, prompt, steps, sampling or Sampling(temperature=0.0), segment)
 
 
-def _tokens(
-    model: Model, prompt: Tensor, steps: int, sampling: Sampling, segment: Tensor | None
-) -> Iterator[Tensor]:
+def _tokens(model: Model, prompt: Tensor, steps: int, sampling: Sampling, segment: Tensor | None) -> Iterator[Tensor]:
     generator = torch.Generator(device=prompt.device).manual_seed(sampling.seed)
     training = model.training
     model.eval()

@@ -96,5 +96,7 @@ class Model(nn.Module):
         cost += Cost(flops=2 * steps * head.numel(), bytes=head.numel() * head.element_size(), depth=1)
         if self.spec.frontend.kind != "tokens":
             weight = self.frontend.project.weight  # type: ignore[union-attr]
-            cost += Cost(flops=2 * batch * length * weight.numel(), bytes=weight.numel() * weight.element_size(), depth=1)
+            cost += Cost(
+                flops=2 * batch * length * weight.numel(), bytes=weight.numel() * weight.element_size(), depth=1
+            )
         return cost

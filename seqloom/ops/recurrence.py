@@ -25,7 +25,9 @@ class Cell(NamedTuple):
 
     gates: int
     states: int
-    step: Callable[[Tensor, Tensor, tuple[Tensor, ...]], tuple[Tensor, ...]]  # (from input, from hidden, state) -> state
+    step: Callable[
+        [Tensor, Tensor, tuple[Tensor, ...]], tuple[Tensor, ...]
+    ]  # (from input, from hidden, state) -> state
 
 
 def _tanh(x: Tensor, u: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
@@ -87,7 +89,7 @@ def reference(
     """
     spec = CELLS[cell]
     state = state or fresh(cell, x, w_hh)
-    gather = _gather.get()
+    gather = _gather.get() if is_gathered() else None
     gates = F.linear(x, w_ih, b_ih).unbind(dim=1)
     outputs: list[Tensor] = []
     for t, gate in enumerate(gates):
@@ -127,7 +129,7 @@ def gathered_by(gather: Gather) -> Iterator[None]:
 
 def is_gathered() -> bool:
     """Return whether a `gathered_by` block is open; only the reference knows how to run inside one."""
-    return _gather.get() is not None
+    return not torch.compiler.is_compiling() and _gather.get() is not None
 
 
 recurrence = Op("recurrence", reference)

@@ -86,7 +86,9 @@ def _lstm_backward(
     d_c = d[1] + torch.ops.aten.tanh_backward(d[0] * o, tanh_c)
     torch.mul(d_c, g, out=d_i)
     torch.mul(d_c, before[1], out=d_f)
-    torch.ops.aten.sigmoid_backward.grad_input(d_x[:, : 2 * hidden], saved[:, : 2 * hidden], grad_input=d_u[:, : 2 * hidden])
+    torch.ops.aten.sigmoid_backward.grad_input(
+        d_x[:, : 2 * hidden], saved[:, : 2 * hidden], grad_input=d_u[:, : 2 * hidden]
+    )
     torch.ops.aten.tanh_backward.grad_input(d_c * i, g, grad_input=d_g)
     torch.ops.aten.sigmoid_backward.grad_input(d[0] * tanh_c, o, grad_input=d_o)
     d_x[:, : 2 * hidden].copy_(d_u[:, : 2 * hidden])
@@ -248,37 +250,27 @@ def _backward_flops(cell: str, grads: Any, w_hh: Any, states: Any, *_: Any, **__
     return 2 * (states[1] - 1) * states[2] * w_hh[0] * w_hh[1]
 
 
-class _Recurrence(torch.autograd.Function):
-    @staticmethod
-    def forward(  # type: ignore[override]
-        ctx: Any,
-        cell: str,
-        gates: Tensor,
-        w_hh: Tensor,
-        b_hh: Tensor | None,
-        first: Tensor,
-        start: Tensor | None,
-        real: Tensor | None,
-    ) -> Tensor:
-        states, saved = torch.ops.seqloom.recurrence(cell, gates, w_hh, b_hh, first, start, real)
-        ctx.save_for_backward(w_hh, b_hh, states, saved, start, real)
-        ctx.cell, ctx.dtype = cell, gates.dtype
-        return states
+def _remember(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    cell, gates, w_hh, b_hh, _, start, real = inputs
+    ctx.save_for_backward(w_hh, b_hh, *output, start, real)
+    ctx.mark_non_differentiable(output[1])
+    ctx.cell, ctx.dtype = cell, gates.dtype
 
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, grads: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
-        w_hh, b_hh, states, saved, start, real = ctx.saved_tensors
-        grads = grads.contiguous()
-        d_gates, d_hidden, d_first = torch.ops.seqloom.recurrence_backward(
-            ctx.cell, grads, w_hh, states, saved, start, real
-        )
-        before = states[0, :-1]
-        if start is not None:
-            before = before.masked_fill(start.t()[:, :, None], 0.0)
-        d_w = torch.mm(d_hidden.flatten(0, 1).t(), before.flatten(0, 1)).to(w_hh.dtype)
-        d_b = None if b_hh is None else d_hidden.sum(dim=(0, 1)).to(b_hh.dtype)
-        return None, d_gates.to(ctx.dtype), d_w, d_b, d_first, None, None
+
+def _gradients(ctx: Any, grads: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+    w_hh, b_hh, states, saved, start, real = ctx.saved_tensors
+    d_gates, d_hidden, d_first = torch.ops.seqloom.recurrence_backward(
+        ctx.cell, grads.contiguous(), w_hh, states, saved, start, real
+    )
+    before = states[0, :-1]
+    if start is not None:
+        before = before.masked_fill(start.t()[:, :, None], 0.0)
+    d_w = torch.mm(d_hidden.flatten(0, 1).t(), before.flatten(0, 1)).to(w_hh.dtype)
+    d_b = None if b_hh is None else d_hidden.sum(dim=(0, 1)).to(b_hh.dtype)
+    return None, d_gates.to(ctx.dtype), d_w, d_b, d_first, None, None
+
+
+torch.library.register_autograd("seqloom::recurrence", _gradients, setup_context=_remember, lib=_library)
 
 
 class Loop(Kernel):
@@ -309,10 +301,7 @@ class Loop(Kernel):
         if where is not None and (where.layout == "mixed" or (where.layout == "tail" and last)):
             start, real = (where.start if where.layout == "mixed" else None), where.real
         inputs = (gates, w_hh, b_hh, first)
-        if torch.is_grad_enabled() and any(tensor is not None and tensor.requires_grad for tensor in inputs):
-            states = _Recurrence.apply(cell, *inputs, start, real)
-        else:
-            states, _ = torch.ops.seqloom.recurrence(cell, *inputs, start, real)
+        states, _ = torch.ops.seqloom.recurrence(cell, *inputs, start, real)
         y = states[0, 1:].transpose(0, 1).to(gates.dtype)  # type: ignore[index]
         return y, tuple(states[:, -1].unbind(0)) if last else ()  # type: ignore[index]
 

@@ -4,12 +4,24 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.flop_counter import register_flop_formula
 
 from seqloom.core.types import Where
 from seqloom.ops.op import Kernel
 from seqloom.ops.recurrence import fresh, is_gathered
 
 _FUNCTIONS = {"tanh": "rnn_tanh", "relu": "rnn_relu", "lstm": "lstm", "gru": "gru"}
+
+
+@register_flop_formula(torch.ops.aten.mkldnn_rnn_layer)
+def _flops(x: Any, w_ih: Any, w_hh: Any, *_: Any, **__: Any) -> int:
+    # torch's counter knows no formula for oneDNN's layer and would count nothing
+    return 2 * x[0] * x[1] * (w_ih[0] * w_ih[1] + w_hh[0] * w_hh[1])
+
+
+@register_flop_formula(torch.ops.aten.mkldnn_rnn_layer_backward)
+def _backward_flops(x: Any, w_ih: Any, w_hh: Any, *_: Any, **__: Any) -> int:
+    return 2 * _flops(x, w_ih, w_hh)
 
 
 class Torch(Kernel):

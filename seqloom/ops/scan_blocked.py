@@ -50,23 +50,20 @@ def _(a: Tensor, b: Tensor, h0: Tensor | None) -> Tensor:
 _library.impl("scan", _forward, "CompositeExplicitAutograd")
 
 
-class _Scan(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, a: Tensor, b: Tensor, h0: Tensor | None) -> Tensor:  # type: ignore[override]
-        h = torch.ops.seqloom.scan(a, b, h0)
-        ctx.save_for_backward(a, h, h0)
-        return h
+def _remember(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor | None], output: Tensor) -> None:
+    ctx.save_for_backward(inputs[0], output, inputs[2])
 
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:  # type: ignore[override]
-        a, h, h0 = ctx.saved_tensors
-        if torch.is_grad_enabled():  # a gradient of this gradient is wanted: stay differentiable
-            g = kernel(*reverse(a, grad), None).flip(1)
-        else:
-            g = torch.ops.seqloom.scan(*reverse(a, grad), None).flip(1)
-        first = torch.zeros_like(h[:, :1]) if h0 is None else h0[:, None].to(h.dtype)
-        before = torch.cat([first, h[:, :-1]], dim=1)
-        return g * before, g, None if h0 is None else (a[:, 0] * g[:, 0]).to(h0.dtype)
+
+def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+    a, h, h0 = ctx.saved_tensors
+    # the op again, so that the gradient of a gradient is right too
+    g = torch.ops.seqloom.scan(*reverse(a, grad), None).flip(1)
+    first = torch.zeros_like(h[:, :1]) if h0 is None else h0[:, None].to(h.dtype)
+    before = torch.cat([first, h[:, :-1]], dim=1)
+    return g * before, g, None if h0 is None else (a[:, 0] * g[:, 0]).to(h0.dtype)
+
+
+torch.library.register_autograd("seqloom::scan", _backward, setup_context=_remember, lib=_library)
 
 
 class Blocked(Kernel):
@@ -85,9 +82,6 @@ class Blocked(Kernel):
         return reasons
 
     def __call__(self, a: Tensor, b: Tensor, h0: Tensor | None = None) -> Tensor:
-        wants = a.requires_grad or b.requires_grad or (h0 is not None and h0.requires_grad)
-        if torch.is_grad_enabled() and wants:
-            return _Scan.apply(a, b, h0)  # type: ignore[no-any-return]
         return torch.ops.seqloom.scan(a, b, h0)
 
 

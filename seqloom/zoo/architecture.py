@@ -80,7 +80,9 @@ def fit_width(
     if fitted.channel == "none":
         return fitted
     wider = fitted.replace(expand=fitted.expand + 1 / fitted.width)  # one more inner unit in each block
-    step = count_parameters(wider.model(frontend, head, causal)) - count_parameters(fitted.model(frontend, head, causal))
+    step = count_parameters(wider.model(frontend, head, causal)) - count_parameters(
+        fitted.model(frontend, head, causal)
+    )
     inner = round(fitted.expand * fitted.width) + round((parameters - count(best)) / max(step, 1))
     return fitted.replace(expand=max(inner, 1) / fitted.width)
 
