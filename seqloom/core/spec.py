@@ -10,7 +10,7 @@ import dataclasses
 import hashlib
 import importlib
 import json
-from typing import Any, ClassVar, Self, TypeVar, dataclass_transform
+from typing import Any, ClassVar, Self, TypeVar, cast, dataclass_transform
 
 import pydantic
 from pydantic.dataclasses import dataclass as pydantic_dataclass
@@ -47,9 +47,11 @@ class Spec:
 
     @classmethod
     def _without_name(cls, value: Any) -> Any:
-        if isinstance(value, dict) and value.get("name") == cls.name():
-            return {key: item for key, item in value.items() if key != "name"}
-        return value
+        if isinstance(value, dict):
+            data = cast("dict[str, Any]", value)
+            if data.get("name") == cls.name():
+                return {key: item for key, item in data.items() if key != "name"}
+        return cast("Any", value)
 
     @classmethod
     def name(cls) -> str:
@@ -87,9 +89,9 @@ def to_data(value: Any) -> Any:
         data = {key: to_data(item) for key, item in _fields(value).items()}
         return {"name": value.name(), **data} if value.folder else data
     if isinstance(value, dict):
-        return {str(key): to_data(item) for key, item in value.items()}
+        return {str(key): to_data(item) for key, item in cast("dict[Any, Any]", value).items()}
     if isinstance(value, tuple | list):
-        return [to_data(item) for item in value]
+        return [to_data(item) for item in cast("list[Any]", value)]
     return value
 
 
@@ -105,14 +107,14 @@ def resolve(family: type[S], value: Any) -> S:
         value = {"name": value}
     if not isinstance(value, dict):
         raise ValueError(f"expected a {family.__name__}, its name or a mapping, got {value!r}")
-    value = dict(value)
-    cls = _find(family, value.pop("name")) if family.folder and "name" in value else family
+    given = dict(cast("dict[str, Any]", value))
+    cls = _find(family, given.pop("name")) if family.folder and "name" in given else family
     known = {f.name for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
-    for key in value:
+    for key in given:
         if key not in known:
             raise ValueError(f"unknown key '{key}' of {cls.__name__}{registry.nearest(key, sorted(known))}")
     try:
-        return cls(**value)
+        return cls(**given)
     except pydantic.ValidationError as error:
         raise ValueError(explain(cls.__name__, error)) from None
 

@@ -101,6 +101,17 @@ def _layout(real: Tensor, start: Tensor) -> str:
     return "plain" if bool(real.all()) else "tail"
 
 
+def reversal(real: Tensor) -> Tensor:
+    """Return the order (B, T) of steps that turns time around: real steps from last to first, then padding."""
+    steps = torch.arange(real.shape[1], device=real.device)
+    return torch.where(real, -steps, steps + real.shape[1]).argsort(dim=1)
+
+
+def reorder(x: Tensor, order: Tensor) -> Tensor:
+    """Return the steps of (B, T, D) in the order (B, T)."""
+    return x.gather(1, order[:, :, None].expand(-1, -1, x.shape[2]))
+
+
 def tree_map(function: Any, *trees: Any) -> Any:
     """Apply a function to the tensors of one or more states of equal shape."""
     return pytree.tree_map(function, *trees)
@@ -113,7 +124,11 @@ def leaves(tree: Any) -> list[Tensor]:
 
 def take(state: State, rows: Tensor) -> State:
     """Return the state of some rows, in that order; for beams, branches and slots of a server."""
-    return tree_map(lambda leaf: leaf.index_select(0, rows), state)
+
+    def pick(leaf: Tensor) -> Tensor:
+        return leaf.index_select(0, rows)
+
+    return tree_map(pick, state)
 
 
 def state_bytes(state: State) -> int:

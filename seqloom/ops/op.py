@@ -6,7 +6,7 @@ An op is named by its file `ops/<op>.py`; its kernels are the files `ops/<op>_<k
 
 import importlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, ClassVar
@@ -84,7 +84,7 @@ class Op:
 
 
 @contextmanager
-def use(**kernels: str) -> Iterator[None]:
+def use(**kernels: str) -> Generator[None]:
     """Force kernels by op name inside the block, e.g. `use(scan="reference")`.
 
     Raises:
@@ -105,4 +105,6 @@ def use(**kernels: str) -> Iterator[None]:
 
 def transformed() -> bool:
     """Return whether functorch transforms or forward-mode AD are at work: a custom op would give zero tangents."""
-    return torch._C._are_functorch_transforms_active() or torch.autograd.forward_ad._current_level >= 0
+    forward_ad: Any = torch.autograd.forward_ad
+    private: Any = torch._C  # pyright: ignore[reportPrivateUsage]  torch tells neither in public
+    return bool(private._are_functorch_transforms_active() or forward_ad._current_level >= 0)
