@@ -1,0 +1,100 @@
+"""The runtime: seed, device, threads, determinism, and the environment, which is read nowhere else.
+
+torch is imported inside the functions that need it, so that this file costs nothing.
+"""
+
+import os
+import random
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+
+_PROJECT = Path(__file__).resolve().parents[2]
+_OFF = ("", "0", "false", "no", "off")
+
+
+def seed_all(seed: int) -> None:
+    """Seed Python's, NumPy's and torch's global generators; training keeps streams of its own (train/draws.py).
+
+    Raises:
+        ValueError: the seed is not an integer in [0, 2**32).
+    """
+    if not 0 <= seed < 2**32:
+        raise ValueError(f"seed {seed}: must be an integer from 0 to {2**32 - 1}")
+    import numpy as np
+    import torch
+
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+
+
+def device() -> "torch.device":
+    """Return where to compute: SEQLOOM_DEVICE if set, else the first accelerator, else the CPU.
+
+    Raises:
+        ValueError: SEQLOOM_DEVICE names no device of this machine.
+    """
+    import torch
+
+    wanted = os.environ.get("SEQLOOM_DEVICE", "")
+    if not wanted:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        chosen = torch.device(wanted)
+        torch.empty(0, device=chosen)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"SEQLOOM_DEVICE='{wanted}': {reason}; take 'cpu', or unset it") from None
+    return chosen
+
+
+def data_dir() -> Path | None:
+    """Return the folder of real data sets: SEQLOOM_DATA, else ../shared/data beside the project, else None.
+
+    Raises:
+        ValueError: SEQLOOM_DATA is set and is not a folder.
+    """
+    given = os.environ.get("SEQLOOM_DATA", "")
+    if given:
+        if not Path(given).is_dir():
+            raise ValueError(f"SEQLOOM_DATA='{given}' is not a folder; name one that exists, or unset it")
+        return Path(given)
+    beside = _PROJECT.parent / "shared" / "data"
+    return beside if beside.is_dir() else None
+
+
+def set_threads(n: int) -> None:
+    """Compute with n CPU threads; sums then depend on n, so runs are compared at the same n.
+
+    Raises:
+        ValueError: n < 1.
+    """
+    if n < 1:
+        raise ValueError(f"threads {n}: must be at least 1")
+    import torch
+
+    torch.set_num_threads(n)
+
+
+def threads() -> int:
+    """Return the number of CPU threads that torch computes with."""
+    import torch
+
+    return torch.get_num_threads()
+
+
+def deterministic() -> None:
+    """Make torch take deterministic algorithms, and warn where an operation has none."""
+    import torch
+
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reads it when it starts
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.backends.cudnn.benchmark = False
+
+
+def debug() -> bool:
+    """Return whether SEQLOOM_DEBUG asks for tracebacks and dear checks."""
+    return os.environ.get("SEQLOOM_DEBUG", "").lower() not in _OFF
