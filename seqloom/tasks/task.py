@@ -10,6 +10,8 @@ import torch
 
 from seqloom.core.spec import Spec
 from seqloom.data.batches import Examples
+from seqloom.model.frontend import Frontend
+from seqloom.model.head import Head
 
 
 class Task(Spec, ABC):
@@ -37,8 +39,8 @@ class Opened:
     train: Examples
     validation: Examples
     test: Examples
-    frontend: Spec
-    head: Spec
+    frontend: Frontend
+    head: Head
     causal: bool
     floor: float  # the trivial score on test, in the task's metric
     floor_of: str  # what reaches the floor, in words

@@ -1,0 +1,93 @@
+"""Digits: scikit-learn's handwritten digits, read as sequences."""
+
+from typing import ClassVar, Literal
+
+import numpy as np
+
+from seqloom.data.batches import Arrays, shuffled
+from seqloom.data.source import handwritten_digits
+from seqloom.model.frontend import Frontend, Patches, Values
+from seqloom.model.head import Labels
+from seqloom.tasks.task import Opened, Task
+
+_PATCH = 2  # pixels a side
+
+
+class Digits(Task):
+    """Handwritten digits of 8 x 8 pixels, row by row, pixel by pixel or patch by patch: which digit is it?
+
+    One example of view="rows", 8 steps of 8 values, before they are standardised; its target is 0:
+
+        0  0  5 13  9  1  0  0
+        0  0 13 15 10 15  5  0
+        0  3 15  2  0 11  8  0
+        0  4 12  0  0  8  8  0
+        0  5  8  0  0  9  8  0
+        0  4 11  0  1 12  7  0
+        0  2 14  5 10 12  0  0
+        0  0  6 13 10  0  0  0
+
+    view="pixels" has 64 steps of one value; view="patches" also, in the order of 2 x 2 patches, which the frontend
+    takes together: 16 steps for the backbone.
+    """
+
+    metric: ClassVar[str] = "accuracy"
+    better: ClassVar[str] = "higher"
+    view: Literal["rows", "pixels", "patches"] = "rows"  # what a step is
+
+    def open(self, seed: int = 0) -> Opened:
+        """Read the digits, and split them 70 / 10 / 20 in each class."""
+        images, labels = handwritten_digits()
+        parts = _split(labels, (0.7, 0.1, 0.2), seed)
+        known = images[parts[0]]
+        inputs, frontend = _view((images - known.mean()) / known.std(), self.view)
+        train, validation, test = (Arrays(inputs[rows], labels[rows]) for rows in parts)
+        majority = np.bincount(labels[parts[0]]).argmax()
+        return Opened(
+            task=self,
+            title=f"Handwritten digits by {self.view}",
+            train=train,
+            validation=validation,
+            test=test,
+            frontend=frontend,
+            head=Labels(classes=10),
+            causal=False,
+            floor=float(np.mean(labels[parts[2]] == majority)),
+            floor_of=f"always answering {majority}, the most frequent digit in training",
+            facts={
+                "source": "scikit-learn load_digits (UCI Optical Recognition of Handwritten Digits)",
+                "rows_in": len(labels),
+                "rows_used": len(labels),
+                "rows_rejected": 0,
+                "train": len(train),
+                "validation": len(validation),
+                "test": len(test),
+                "classes": 10,
+                "length": int(inputs.shape[1]),
+            },
+            labels=tuple(str(digit) for digit in range(10)),
+            defaults={"batch_size": 32, "learning_rate": 3e-3},
+        )
+
+
+def _view(images: np.ndarray, view: str) -> tuple[np.ndarray, Frontend]:
+    n, side = images.shape[:2]
+    if view == "rows":
+        return images, Values(channels=side)
+    if view == "pixels":
+        return images.reshape(n, -1, 1), Values(channels=1)
+    tiles = images.reshape(n, side // _PATCH, _PATCH, side // _PATCH, _PATCH).transpose(0, 1, 3, 2, 4)
+    return tiles.reshape(n, -1, 1), Patches(channels=1, size=_PATCH * _PATCH)
+
+
+def _split(labels: np.ndarray, shares: tuple[float, ...], seed: int) -> list[np.ndarray]:
+    """Return the rows of each part, ascending, every class shared out alike."""
+    words = np.random.Philox(key=np.array([seed, 0], dtype=np.uint64))
+    parts: list[list[np.ndarray]] = [[] for _ in shares]
+    for label in np.unique(labels):
+        rows = np.flatnonzero(labels == label)
+        rows = rows[shuffled(words, len(rows))]
+        cuts = np.round(np.cumsum(shares)[:-1] * len(rows)).astype(int)
+        for part, piece in zip(parts, np.split(rows, cuts), strict=True):
+            part.append(piece)
+    return [np.sort(np.concatenate(part)) for part in parts]
