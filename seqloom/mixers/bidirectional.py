@@ -2,11 +2,10 @@
 
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 
 from seqloom.core.cost import Cost
-from seqloom.core.types import State, Where, fresh_place, locate
+from seqloom.core.types import State, Where, fresh_place, locate, reorder, reversal
 from seqloom.model.mixer import MixerSpec, SequenceMixer, refuse_state
 
 
@@ -44,17 +43,11 @@ class BidirectionalMixer(SequenceMixer):
         ahead, _ = self.ahead(x, None, where)
         if where is None:
             return ahead + self.back(x.flip(1), None, None)[0].flip(1), None
-        # real steps from last to first, then padding: what was padded behind stays padded behind
-        steps = torch.arange(x.shape[1], device=x.device)
-        order = torch.where(where.real, -steps, steps + x.shape[1]).argsort(dim=1)
+        order = reversal(where.real)  # what was padded behind stays padded behind
         turned, _ = locate(where.id.gather(1, order), fresh_place(x.shape[0], x.device), x.shape[0], x.shape[1])
-        back, _ = self.back(_pick(x, order), None, turned)
-        return ahead + _pick(back, order.argsort(dim=1)), None
+        back, _ = self.back(reorder(x, order), None, turned)
+        return ahead + reorder(back, order.argsort(dim=1)), None
 
     def cost(self, batch: int, length: int) -> Cost:
         """Return the cost of both directions at once."""
         return self.ahead.cost(batch, length).beside(self.back.cost(batch, length))
-
-
-def _pick(x: Tensor, order: Tensor) -> Tensor:
-    return x.gather(1, order[:, :, None].expand(-1, -1, x.shape[2]))

@@ -28,8 +28,9 @@ def _forward(a: Tensor, b: Tensor, h0: Tensor | None) -> Tensor:
         a = torch.cat([a, a.new_ones((batch, padding, width))], dim=1)
         b = torch.cat([b, b.new_zeros((batch, padding, width))], dim=1)
     # (block, B, n_blocks, N): each step of all blocks is one contiguous slice
-    decay = a.unflatten(1, (n_blocks, block)).permute(2, 0, 1, 3).contiguous()
-    h = b.unflatten(1, (n_blocks, block)).permute(2, 0, 1, 3).contiguous()
+    # cloned: with one step a block the permuted input would be written in place
+    decay = a.unflatten(1, (n_blocks, block)).permute(2, 0, 1, 3).clone(memory_format=torch.contiguous_format)
+    h = b.unflatten(1, (n_blocks, block)).permute(2, 0, 1, 3).clone(memory_format=torch.contiguous_format)
     for step in range(1, block):
         torch.addcmul(h[step], decay[step], h[step - 1], out=h[step])
         decay[step].mul_(decay[step - 1])
