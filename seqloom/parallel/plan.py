@@ -1,0 +1,47 @@
+"""Plan: mesh axis -> degree. A plan changes the clock, never the numbers."""
+
+import dataclasses
+
+import pydantic
+
+from seqloom.core import registry
+from seqloom.core.spec import Spec
+
+
+class Plan(Spec):
+    """How a run is laid out over processes: the degree of each mesh axis; their product is the number of processes."""
+
+    data: int = pydantic.Field(default=1, ge=1)  # replicas, each with its share of a batch's rows
+    tensor: int = pydantic.Field(default=1, ge=1)  # parts of each layer's parameters
+    pipeline: int = pydantic.Field(default=1, ge=1)  # stages, each with some of the blocks
+    sequence: int = pydantic.Field(default=1, ge=1)  # stretches of time
+
+    @property
+    def processes(self) -> int:
+        """Return the number of processes that the plan lays out."""
+        return self.data * self.tensor * self.pipeline * self.sequence
+
+    def degrees(self) -> dict[str, int]:
+        """Return mesh axis -> degree."""
+        return {f.name: getattr(self, f.name) for f in dataclasses.fields(type(self))}  # type: ignore[arg-type]
+
+    def why_not(self, processes: int) -> list[str]:
+        """Return why the plan cannot run on this many processes; empty: it can.
+
+        Every degree above 1 needs the strategy of that name in `seqloom/parallel`.
+        """
+        reasons: list[str] = []
+        known = registry.catalog("parallel")
+        for axis, degree in self.degrees().items():
+            if degree > 1 and axis not in known:
+                have = ", ".join(known) or "none yet"
+                reasons.append(
+                    f"{axis}={degree} needs the strategy '{axis}', which this version does not have "
+                    f"(strategies: {have}); take {axis}=1"
+                )
+        if self.processes != processes:
+            reasons.append(
+                f"the plan is for {self.processes} process{'es' if self.processes > 1 else ''}, there "
+                f"{'are' if processes != 1 else 'is'} {processes}; start as many as the product of its degrees"
+            )
+        return reasons

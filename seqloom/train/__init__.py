@@ -1,0 +1,1 @@
+"""Training: experiments as values, the loop, and what lets it go on after anything."""
