@@ -1,0 +1,119 @@
+"""Experiment: a task, a model, a plan, a budget and a seed, as one value whose digest names the run."""
+
+import math
+import re
+from typing import Any, Self
+
+import pydantic
+
+from seqloom.core.spec import Spec, resolve
+from seqloom.data.batches import Examples
+from seqloom.model.model import ModelSpec
+from seqloom.parallel.plan import Plan
+from seqloom.tasks.task import Opened, Task
+from seqloom.zoo.architecture import Architecture, fit_width
+
+_UNITS = {
+    **dict.fromkeys(("s", "sec", "second", "seconds"), ("seconds", 1)),
+    **dict.fromkeys(("m", "min", "minute", "minutes"), ("seconds", 60)),
+    **dict.fromkeys(("h", "hour", "hours"), ("seconds", 3600)),
+    **dict.fromkeys(("step", "steps"), ("steps", 1)),
+    **dict.fromkeys(("epoch", "epochs"), ("epochs", 1)),
+}
+
+
+class Budget(Spec):
+    """How long to train: steps, epochs or seconds, exactly one of them."""
+
+    steps: int | None = pydantic.Field(default=None, gt=0)  # updates of the parameters
+    epochs: float | None = pydantic.Field(default=None, gt=0, allow_inf_nan=False)  # passes over the training split
+    seconds: float | None = pydantic.Field(default=None, gt=0, allow_inf_nan=False)  # training alone: without scoring
+
+    @pydantic.model_validator(mode="after")
+    def _exactly_one(self) -> Self:
+        given = [name for name in ("steps", "epochs", "seconds") if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError(f"give exactly one of steps, epochs, seconds; given: {', '.join(given) or 'none'}")
+        return self
+
+    @classmethod
+    def parse(cls, text: str) -> "Budget":
+        """Return the budget that a text names: "90s", "5m", "2h", "100 steps", "3 epochs".
+
+        Raises:
+            ValueError: not a number above 0 followed by a unit.
+        """
+        found = re.fullmatch(r"\s*([0-9]*\.?[0-9]+(?:e[+-]?[0-9]+)?)\s*([a-z]+)\s*", text, re.IGNORECASE)
+        unit = _UNITS.get(found[2].lower()) if found else None
+        if found is None or unit is None:
+            raise ValueError(f"budget '{text}': give a number and a unit, such as 90s, 5m, 2h, '100 steps', '3 epochs'")
+        name, factor = unit
+        amount = float(found[1]) * factor
+        if not 0 < amount < math.inf:
+            raise ValueError(f"budget '{text}': must be above 0 and finite")
+        if name == "steps" and amount != int(amount):
+            raise ValueError(f"budget '{text}': steps are whole; give '{max(round(amount), 1)} steps'")
+        return resolve(cls, {name: int(amount) if name == "steps" else amount})
+
+    def __str__(self) -> str:
+        if self.seconds is not None:
+            return f"{self.seconds:g}s"
+        return f"{self.steps} steps" if self.steps is not None else f"{self.epochs:g} epochs"
+
+
+class Optimizer(Spec):
+    """AdamW (Loshchilov & Hutter 2019, arXiv 1711.05101), its learning rate over time, and the size of a step."""
+
+    learning_rate: float = pydantic.Field(default=3e-3, gt=0, allow_inf_nan=False)  # the largest, after warm-up
+    weight_decay: float = pydantic.Field(default=0.01, ge=0, allow_inf_nan=False)  # of matrices only
+    betas: tuple[float, float] = (0.9, 0.98)  # decay of the moving mean and mean square of the gradient
+    warmup: float = pydantic.Field(default=0.05, ge=0, lt=1)  # fraction of the steps in which the rate climbs
+    final: float = pydantic.Field(default=0.05, ge=0, le=1)  # fraction of the rate that is left at the last step
+    batch_size: int = pydantic.Field(default=32, gt=0)  # rows of a step
+    accumulate: int = pydantic.Field(default=1, gt=0)  # parts that a step is computed in: less memory, same numbers
+    clip: float | None = pydantic.Field(default=1.0, gt=0, allow_inf_nan=False)  # largest gradient norm; None: any
+    bf16: bool = False  # products in bfloat16; parameters and their updates stay float32
+    patience: int | None = pydantic.Field(default=None, gt=0)  # stop after so many validations without a better one
+
+    @pydantic.model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if not all(0 <= beta < 1 for beta in self.betas):
+            raise ValueError(f"betas {self.betas}: each must be at least 0 and below 1")
+        if self.accumulate > self.batch_size:
+            raise ValueError(f"accumulate {self.accumulate}: cannot cut {self.batch_size} rows into more parts")
+        return self
+
+    @classmethod
+    def of(cls, *settings: dict[str, Any]) -> "Optimizer":
+        """Return the optimizer of some settings, later ones winning, e.g. a task's defaults and then the user's."""
+        return resolve(cls, {key: value for part in settings for key, value in part.items()})
+
+
+class Experiment(Spec):
+    """What is trained, on what, how, for how long, from which seed."""
+
+    task: Task
+    model: Architecture
+    budget: Budget
+    optimizer: Optimizer = Optimizer()
+    plan: Plan = Plan()
+    seed: int = pydantic.Field(default=0, ge=0, lt=2**32)
+    parameters: int | None = pydantic.Field(default=None, gt=0)  # bring the model's width to this many; None: leave it
+    evaluate_every: int | None = pydantic.Field(default=None, gt=0)  # steps between validations; None: 20 in the run
+    validation_examples: int | None = pydantic.Field(default=1024, gt=0)  # scored at each validation; None: all
+
+    def model_spec(self, opened: Opened) -> ModelSpec:
+        """Return the whole model for the opened task, at the size asked for."""
+        architecture = self.model
+        if self.parameters is not None:
+            architecture = fit_width(architecture, opened.frontend, opened.head, opened.causal, self.parameters)
+        return architecture.model(opened.frontend, opened.head, opened.causal)
+
+
+def known_steps(budget: Budget, train: Examples, batch_size: int) -> int | None:
+    """Return the steps that a budget names; None for a budget in seconds, which must be measured first."""
+    if budget.steps is not None:
+        return budget.steps
+    if budget.epochs is not None:
+        return max(1, math.ceil(budget.epochs * -(-len(train) // batch_size)))
+    return None
