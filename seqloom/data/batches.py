@@ -192,13 +192,26 @@ class Order:
         return rows[start : start + self.batch_size]
 
     def _arrange(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
-        words = np.random.Philox(key=np.array([self.seed, epoch], dtype=np.uint64))
+        words = stream(self.seed, epoch)
         rows = shuffled(words, len(self._lengths))
         if not self._bucket:
             return rows, np.arange(self.steps_per_epoch)
         pool = np.arange(len(rows)) // (self.batch_size * _POOL)
         rows = rows[np.lexsort((self._lengths[rows], pool))]
         return rows, shuffled(words, self.steps_per_epoch)
+
+
+def stream(seed: int, number: int = 0) -> np.random.Philox:
+    """Return a source of random words, counter-based, that is a function of (seed, number) alone.
+
+    Source: Salmon et al. 2011, Parallel random numbers: as easy as 1, 2, 3.
+
+    Raises:
+        ValueError: the seed is not in [0, 2**64).
+    """
+    if not 0 <= seed < 2**64:
+        raise ValueError(f"seed = {seed}; must be an integer from 0 to 2**64 - 1")
+    return np.random.Philox(key=np.array([seed, number], dtype=np.uint64))
 
 
 def shuffled(words: np.random.Philox, n: int) -> np.ndarray:

@@ -4,7 +4,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from seqloom.data.batches import Arrays, shuffled
+from seqloom.data.batches import Arrays, shuffled, stream
 from seqloom.data.source import handwritten_digits
 from seqloom.model.frontend import Frontend, Patches, Values
 from seqloom.model.head import Labels
@@ -82,7 +82,7 @@ def _view(images: np.ndarray, view: str) -> tuple[np.ndarray, Frontend]:
 
 def _split(labels: np.ndarray, shares: tuple[float, ...], seed: int) -> list[np.ndarray]:
     """Return the rows of each part, ascending, every class shared out alike."""
-    words = np.random.Philox(key=np.array([seed, 0], dtype=np.uint64))
+    words = stream(seed)
     parts: list[list[np.ndarray]] = [[] for _ in shares]
     for label in np.unique(labels):
         rows = np.flatnonzero(labels == label)

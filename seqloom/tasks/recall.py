@@ -7,7 +7,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import pydantic
 
-from seqloom.data.batches import IGNORED, Arrays
+from seqloom.data.batches import IGNORED, Arrays, stream
 from seqloom.model.frontend import Frontend, Tokens, Values
 from seqloom.model.head import Head, NextToken, Number
 from seqloom.tasks.task import Opened, Task
@@ -199,12 +199,12 @@ class _Problem(NamedTuple):
 
 def _distinct(problem: _Problem, n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Return n examples of which no two have the same inputs, in the order they were generated."""
-    words = np.random.Philox(key=np.array([seed, 0], dtype=np.uint64))
+    words = stream(seed)
     inputs, target = problem.generate(words, n)
     for _ in range(_ROUNDS):
         # rows by a 64-bit hash: sorting those is quick, and a collision would but cost one example
         rows = inputs.reshape(len(inputs), -1).view(np.uint32).astype(np.uint64)
-        weights = np.random.Philox(key=np.uint64(0)).random_raw(rows.shape[1]) | np.uint64(1)
+        weights = stream(0).random_raw(rows.shape[1]) | np.uint64(1)
         first = np.sort(np.unique(rows @ weights, return_index=True)[1])
         inputs, target = inputs[first], target[first]
         if len(first) >= n:

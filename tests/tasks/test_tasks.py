@@ -1,0 +1,183 @@
+"""Laws that every task holds; a new file in seqloom/tasks is under them as soon as it has an instance here."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from seqloom.core.registry import catalog
+from seqloom.core.spec import resolve
+from seqloom.data.batches import Examples, Order
+from seqloom.model.model import Model
+from seqloom.tasks.task import Opened, Scores, Task, evaluate
+from seqloom.zoo.gru import GRUStack
+from seqloom.zoo.transformer import Transformer
+
+WORDS = ("the a cat dog bird sees hears finds old young small tree house road and then under over near by").split(" ")
+
+
+def text_file(folder: Path) -> str:
+    draws = np.random.default_rng(0).integers(0, len(WORDS), size=4000)
+    path = folder / "text.txt"
+    path.write_text(" ".join(WORDS[i] for i in draws), encoding="utf-8")
+    return str(path)
+
+
+def table_file(folder: Path) -> str:
+    generator = np.random.default_rng(0)
+    lines = ["text,label"]
+    for i in range(240):
+        words = [WORDS[j] for j in generator.integers(0, len(WORDS), size=generator.integers(3, 9))]
+        lines.append(f"{' '.join(words)} {i} {('good', 'bad', 'good')[i % 3]},{('yes', 'no', 'yes')[i % 3]}")
+    path = folder / "table.csv"
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return str(path)
+
+
+# law name -> (task, settings small enough for a test, file it reads)
+SMALL: dict[str, tuple[str, dict[str, Any], Callable[[Path], str] | None]] = {
+    "language": ("language", {"length": 32}, text_file),
+    "classify": ("classify", {"text": "text", "label": "label"}, table_file),
+    "digits-rows": ("digits", {"view": "rows"}, None),
+    "digits-pixels": ("digits", {"view": "pixels"}, None),
+    "digits-patches": ("digits", {"view": "patches"}, None),
+    "recall": ("recall", {"pairs": 2, "vocabulary": 16, "examples": 1500}, None),
+    "copy": ("recall", {"variant": "copy", "pairs": 4, "length": 10, "examples": 1000}, None),
+    "adding": ("recall", {"variant": "adding", "length": 8, "examples": 1000}, None),
+}
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    # on matrices this small a second thread costs more than it gives, many times more where cores are shared
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module", params=[name for name, (task, *_) in SMALL.items() if task in catalog("tasks")])
+def task(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Task:
+    name, settings, make = SMALL[request.param]
+    file = {"data": make(tmp_path_factory.mktemp(name))} if make else {}
+    return resolve(Task, {"name": name, **settings, **file})
+
+
+@pytest.fixture(scope="module")
+def opened(task: Task) -> Opened:
+    return task.open(seed=0)
+
+
+def build(opened: Opened, seed: int = 0) -> Model:
+    # attention has no order but by position, and adding no position: a recurrence for numbers
+    architecture = GRUStack(width=32, layers=1) if opened.head.kind == "number" else Transformer(width=32)
+    return architecture.model(opened.frontend, opened.head, opened.causal).build(seed)
+
+
+def train(model: Model, examples: Examples, steps: int, batch_size: int = 16, rate: float = 5e-3) -> None:
+    order = Order(examples.lengths, batch_size, seed=0)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=rate)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=rate, total_steps=steps, pct_start=0.1)
+    for step in range(steps):
+        batch = examples.batch(order.rows(*divmod(step, order.steps_per_epoch)))
+        loss = model.head.loss(model(batch.inputs, segment=batch.segment)[0], batch.target)
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+
+
+def splits(opened: Opened) -> dict[str, Examples]:
+    return {"train": opened.train, "validation": opened.validation, "test": opened.test}
+
+
+def contents(examples: Examples) -> list[bytes]:
+    kept: list[bytes] = []
+    for row, length in enumerate(examples.lengths):
+        kept.append(examples.batch(np.array([row])).inputs[0, :length].numpy().tobytes())
+    return kept
+
+
+def test_every_task_has_an_instance_here() -> None:
+    assert set(catalog("tasks")) <= {name for name, *_ in SMALL.values()}
+
+
+def test_it_overfits_ten_examples(opened: Opened) -> None:
+    ten = opened.train.select(np.arange(10))
+    model = build(opened)
+    train(model, ten, steps=120, batch_size=10)
+    scores = evaluate(model, ten)
+    if opened.metric == "accuracy":
+        assert scores.value("accuracy") == 1.0
+    elif opened.metric == "mse":
+        assert scores.value("mse") < 0.01 * opened.floor
+    else:
+        assert scores.value(opened.metric) < 0.2 * opened.floor
+
+
+def test_a_short_run_beats_the_floor(opened: Opened) -> None:
+    model = build(opened)
+    train(model, opened.train, steps=150)
+    score = evaluate(model, opened.test, limit=300).value(opened.metric)
+    assert score > opened.floor + 0.1 if opened.better == "higher" else score < 0.9 * opened.floor
+
+
+def test_scores_of_parts_merge_to_those_of_the_whole_in_any_order(opened: Opened) -> None:
+    model = build(opened)
+    whole = opened.test.select(np.arange(min(40, len(opened.test))))
+    n = len(whole)
+    cuts = [np.arange(0, n // 3), np.arange(n // 3, n // 2), np.arange(n // 2, n)]
+    scores = evaluate(model, whole, batch_size=7)
+    first, second, third = (evaluate(model, whole.select(rows), batch_size=7) for rows in cuts)
+    forward = first.merge(second).merge(third)
+    backward = third.merge(first.merge(second))
+    for metric in scores.metrics:
+        assert forward.value(metric) == backward.value(metric)  # sums are exact: no order shows
+        # batches of other shapes round differently in float32
+        assert forward.value(metric) == pytest.approx(scores.value(metric), rel=1e-5, abs=1e-6)
+    assert len(forward) == len(scores) == n
+
+
+def test_the_same_seed_gives_the_same_batches(task: Task, opened: Opened) -> None:
+    again = task.open(seed=0)
+    assert (again.floor, again.facts, again.labels) == (opened.floor, opened.facts, opened.labels)
+    for name, examples in splits(opened).items():
+        order = Order(examples.lengths, 8, seed=1)
+        for index in (0, order.steps_per_epoch - 1):
+            one, other = (split.batch(order.rows(0, index)) for split in (examples, splits(again)[name]))
+            assert len(examples) == len(splits(again)[name])
+            assert torch.equal(one.inputs, other.inputs) and torch.equal(one.target, other.target)
+            assert torch.equal(one.rows, other.rows)
+            assert (one.segment is None) == (other.segment is None)
+
+
+def test_no_example_stands_in_two_splits(opened: Opened) -> None:
+    train_set, validation, test = (set(contents(split)) for split in splits(opened).values())
+    assert not train_set & validation and not train_set & test and not validation & test
+
+
+def test_no_split_is_empty_and_every_score_of_the_head_is_finite(opened: Opened) -> None:
+    model = build(opened)
+    for examples in splits(opened).values():
+        assert len(examples) > 0 and examples.lengths.min() > 0
+    values = evaluate(model, opened.test, limit=16).values()
+    assert opened.metric in values and np.isfinite(list(values.values())).all()
+    assert opened.better in ("higher", "lower") and np.isfinite(opened.floor) and opened.floor_of
+
+
+def test_facts_are_json(opened: Opened) -> None:
+    facts = json.loads(json.dumps(opened.facts, allow_nan=False))
+    assert {"train", "validation", "test"} <= set(facts)
+    assert [facts[name] for name in splits(opened)] == [len(split) for split in splits(opened).values()]
+
+
+def test_a_task_goes_to_json_and_back(task: Task) -> None:
+    assert type(task).from_json(task.to_json()) == task
+
+
+def test_scores_of_different_metrics_do_not_merge() -> None:
+    one, other = (Scores({name: np.ones(1)}, {name: np.ones(1)}) for name in ("a", "b"))
+    with pytest.raises(ValueError, match="cannot merge"):
+        one.merge(other)
