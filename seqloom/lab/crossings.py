@@ -1,0 +1,94 @@
+"""Where two models change places as sequences grow longer, in numbers and in words.
+
+The crossing itself is a row of the ledger that `bench` wrote; which model is faster on which side is read from the
+timings.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from seqloom.lab import words
+from seqloom.lab.evidence import Estimate, apart, estimate, pick
+from seqloom.measure.ledger import Measurement
+
+PHASES = {"train_step_s": "trains", "prefill_s": "reads a prompt", "decode_token_s": "writes a token"}
+
+
+@dataclass(frozen=True)
+class Crossing:
+    """Two models, a phase, and the length at which they change places; `at` is None where they do not."""
+
+    phase: str
+    below: str  # the faster model at short lengths
+    above: str  # the faster model at long lengths
+    at: Estimate | None
+    shortest: int
+    longest: int
+    ratio: float  # at the longest length: slower over faster
+    certain: bool  # at both ends the intervals are disjoint
+
+    def words(self) -> str:
+        """Return where the two change places, in words that take no side."""
+        verb, below, above = PHASES[self.phase], words.title(self.below), words.title(self.above)
+        if self.at is not None:
+            prefix = "" if self.at.kind == "measured" else f"{self.at.kind}: "
+            length = f"about {steps(self.at.value)} steps{interval(self.at)}"
+            sides = f"the {below} {verb} faster on this machine, on longer ones the {above}"
+            return f"{prefix}on sequences shorter than {length} {sides}"
+        if self.below == self.above:
+            ends = f"at {words.count(self.shortest)} and at {words.count(self.longest)} steps"
+            return f"the {below} {verb} faster {ends} on this machine; no crossing was found between"
+        ends = f"at {words.count(self.shortest)} steps the {below} {verb} faster, at {words.count(self.longest)} the"
+        return f"{ends} {above}; the crossing was not pinned down"
+
+
+def steps(value: float) -> str:
+    """Return a length rounded to two digits: a crossing is never known better."""
+    return words.significant(value, 2)
+
+
+def interval(at: Estimate) -> str:
+    """Return the interval of a length in brackets, with a space before it, or nothing."""
+    return "" if at.low is None or at.high is None else f" ({steps(at.low)} {words.DASH} {steps(at.high)})"
+
+
+def crossing(rows: Iterable[Measurement], a: str, b: str, phase: str = "train_step_s") -> Crossing | None:
+    """Return how two models compare over length in one phase, or None where they were not both timed.
+
+    Where the ledger holds several crossings of the pair, the one on the shortest length stands: it is met first.
+    """
+    rows = list(rows)
+    sides = {model: {int(r.labels["length"]): r for r in pick(rows, phase, model=model)} for model in (a, b)}
+    shared = sorted(set(sides[a]) & set(sides[b]))
+    if not shared:
+        return None
+    ends: list[str] = []
+    certain = True
+    for length in (shared[0], shared[-1]):
+        one, two = (estimate([sides[m][length]], phase) for m in (a, b))
+        assert one is not None and two is not None
+        ends.append(a if one.value <= two.value else b)
+        certain = certain and apart(one, two)
+    last = sorted((sides[a][shared[-1]].value, sides[b][shared[-1]].value))
+    at = _recorded(rows, a, b, phase)
+    if at is not None and ends[0] == ends[1]:  # beyond the timed lengths, or crossed twice: trust the side it lies on
+        far = at.value > shared[-1]
+        ends = [ends[0], _other(ends[0], a, b)] if far else [_other(ends[0], a, b), ends[0]]
+    return Crossing(phase, ends[0], ends[1], at, shared[0], shared[-1], last[1] / max(last[0], 1e-30), certain)
+
+
+def _recorded(rows: list[Measurement], a: str, b: str, phase: str) -> Estimate | None:
+    names = {phase, phase.removesuffix("_s"), phase.split("_")[0]}
+    found = [
+        row
+        for row in pick(rows, "crossover")
+        if {row.labels.get("a"), row.labels.get("b")} == {a, b} and row.labels.get("phase") in names
+    ]
+    if not found:
+        return None
+    row = min(found, key=lambda row: row.value)
+    return Estimate(row.value, row.low, row.high, row.n, row.kind)
+
+
+def _other(model: str, a: str, b: str) -> str:
+    return b if model == a else a
