@@ -56,7 +56,8 @@ class TokensFrontend(nn.Module):
     def __init__(self, spec: Tokens, width: int) -> None:
         super().__init__()
         self.embedding = nn.Embedding(spec.vocabulary, width)
-        nn.init.normal_(self.embedding.weight, std=1.0)
+        # small beside what training adds: a rare token's noise must not drown the frequent ones
+        nn.init.normal_(self.embedding.weight, std=0.1)
         self.dropout = nn.Dropout(spec.dropout)
 
     def forward(self, inputs: Tensor, segment: Tensor | None) -> tuple[Tensor, Tensor | None]:
