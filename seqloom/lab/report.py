@@ -10,7 +10,6 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -111,30 +110,33 @@ def embed(run: Mapping[str, Any], rows: list[Measurement]) -> tuple[Markup, str]
 
     Where the rows are too many for the file, learning curves are thinned first, then the last rows left out.
     """
+    head, notes = _json(run), []
+    if len(head) > DATA_BYTES // 2:
+        head = _json({key: value for key, value in run.items() if key != "tasks"})
+        notes.append("The tasks are too large to embed here: see run.json.")
+    lines = {id(row): _json(vars(row)) for row in rows}
+    room = DATA_BYTES - len(head)
+
+    def fits(some: list[Measurement]) -> bool:
+        return sum(len(lines[id(row)]) + 1 for row in some) <= room
+
     kept, most = rows, 512
-    text = _json(run, kept)
-    while len(text) > DATA_BYTES and most > 4:
+    while not fits(kept) and most > 4:
         kept, most = sections.thin_rows(rows, most), most // 2
-        text = _json(run, kept)
-    whole = len(kept)
-    while len(text) > DATA_BYTES and kept:
+    while kept and not fits(kept):
         kept = kept[: len(kept) * 3 // 4]
-        text = _json(run, kept)
-    if len(text) > DATA_BYTES:
-        text, note = _json({k: v for k, v in run.items() if k != "tasks"}, []), "The run was too large to embed."
-    elif whole < len(rows) or len(kept) < whole:
-        note = (
-            f"Embedded here: {len(kept):,} of {len(rows):,} rows (learning curves are thinned); ledger.jsonl holds all."
+    if len(kept) < len(rows):
+        notes.append(
+            f"Embedded here: {len(kept):,} of {len(rows):,} rows (curves are thinned); ledger.jsonl holds all."
         )
     else:
-        note = f"All {len(rows):,} rows of the ledger are embedded here."
-    return Markup(text), note
+        notes.append(f"All {len(rows):,} rows of the ledger are embedded here.")
+    return Markup('{"run":' + head + ',"rows":[' + ",".join(lines[id(row)] for row in kept) + "]}"), " ".join(notes)
 
 
-def _json(run: Mapping[str, Any], rows: list[Measurement]) -> str:
-    text = json.dumps(
-        _finite({"run": run, "rows": [asdict(row) for row in rows]}), separators=(",", ":"), allow_nan=False
-    )
+def _json(value: Any) -> str:
+    """Return JSON in which no character can end or begin an element."""
+    text = json.dumps(_finite(value), separators=(",", ":"), allow_nan=False)
     return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
 
 

@@ -172,14 +172,14 @@ def gradient_table(styles: Mapping[str, Style], rows: Rows) -> Table:
     models = [m for m in styles if any(model == m for model, _ in found)]
     body = [[words.title(m), *(_decay(found.get((m, when))) for when in ("initial", "trained"))] for m in models]
     note = "The number is the slope of the logarithm of the norm, per step of lag; its interval stands in the raw data."
-    return Table(["model", "at initialisation", "after training"], body, [styles[m] for m in models], note)
+    return Table(["model", "initial", "trained"], body, [styles[m] for m in models], note)
 
 
 def _decay(row: Measurement | None) -> str:
     if row is None:
         return "not measured"
     slope = f"{row.value:.3f}".replace("-", "\N{MINUS SIGN}")
-    return f"{row.labels.get('verdict', 'no verdict')}, {slope}"
+    return f"{row.labels.get('verdict', 'no verdict')}\n{slope}"
 
 
 def gradient_words(styles: Mapping[str, Style], rows: Rows) -> list[str]:

@@ -10,12 +10,12 @@ from itertools import pairwise
 
 from markupsafe import Markup
 
-from seqloom.lab import words, wording
+from seqloom.lab import wording, words
 from seqloom.lab.evidence import Entry, Estimate
 from seqloom.lab.figures import CHARACTER, DASHES, Drawing, Scale, Style, scale, shape, spread
 from seqloom.lab.verdict import TaskVerdict
 
-MOST_POINTS = 160  # of a line: more would not be seen, and the table holds at most as many
+MOST_POINTS, LEAST_POINTS, FIGURE_POINTS = 160, 6, 5000  # of a line, and of all lines of a figure: the file is small
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ def _frontier(task: TaskVerdict, shown: list[Entry], styles: Mapping[str, Style]
         return d
     scores = [v for e in shown for v in _ends(e.quality)]
     x = scale([v for e in shown for v in _ends(e.time_s)], *d.x_range, log=True, margin=0.14)
-    up = d.y_range if task.better == "higher" else d.y_range[::-1]
+    up = d.y_range if task.better == "higher" else (d.top, d.height - d.bottom)
     y = scale(scores + _floor_in_sight(task, scores), *up, margin=0.12)
     d.axes(x, y, [(v, _bare(words.seconds(v))) for v in x.ticks(6)], [(v, _tick(v, y)) for v in y.ticks(5)])
     d.text(d.x_range[1], d.height - 6, "time to within 1 % of its own best (log scale)", anchor="end")
@@ -233,8 +233,9 @@ def lines(
     d.text(d.x_range[1], d.height - 8, x.name, anchor="end")
     for band in bands:
         _band(d, band, sx)
+    most = max(LEAST_POINTS, min(MOST_POINTS, FIGURE_POINTS // len(drawn)))
     for line in drawn:
-        _line(d, line, sx, sy)
+        _line(d, line, thin(line.points, most), sx, sy)
     _names(d, drawn, sy)
     told = f"{y.name} over {x.name} for {words.listing(list(dict.fromkeys(line.name for line in drawn)))}."
     told += "".join(f" {band.words}." for band in bands)
@@ -253,8 +254,7 @@ def _band(d: Drawing, band: Band, x: Scale) -> None:
     d.text(x(band.at), top - 5, band.words, anchor="middle", css="lab")
 
 
-def _line(d: Drawing, line: Line, x: Scale, y: Scale) -> None:
-    kept = thin(line.points)
+def _line(d: Drawing, line: Line, kept: Sequence[Point], x: Scale, y: Scale) -> None:
     at = [(x(p.x), y(p.y)) for p in kept]
     css = "faint" if line.faint else ""
     start = 0
@@ -296,9 +296,9 @@ def _names(d: Drawing, drawn: Sequence[Line], y: Scale) -> None:
         d.text(start + 5, at + 4, name, css="lab")
 
 
-def thin(points: Sequence[Point]) -> list[Point]:
-    """Return at most `MOST_POINTS` of the points, evenly taken, the first and last among them."""
-    if len(points) <= MOST_POINTS:
+def thin(points: Sequence[Point], most: int) -> list[Point]:
+    """Return at most this many of the points, evenly taken, the first and last among them."""
+    if len(points) <= most:
         return list(points)
-    step = (len(points) - 1) / (MOST_POINTS - 1)
-    return [points[round(n * step)] for n in range(MOST_POINTS)]
+    step = (len(points) - 1) / (most - 1)
+    return [points[round(n * step)] for n in range(most)]

@@ -171,12 +171,14 @@ def data_facts(run: Run) -> list[dict[str, Any]]:
 def _facts(name: str, task: Mapping[str, Any]) -> dict[str, Any]:
     facts = dict(task.get("facts", {}))
     listed = task.get("rejects") or facts.pop("rejects", None) or []
-    rejects = [[plain(r.get("line", "")), str(r.get("reason", ""))] for r in listed if isinstance(r, Mapping)]
-    labels = [str(label) for label in task.get("labels", [])]
+    rejects = [
+        [plain(r.get("line", "")), words.clip(str(r.get("reason", "")))] for r in listed if isinstance(r, Mapping)
+    ]
+    labels = [words.clip(str(label)) for label in task.get("labels", [])]
     spec = {k: v for k, v in task.get("spec", {}).items() if v is not None and k != "name"}
-    known = [facts.get(k) for k in ROWS]
+    known = [v for k in ROWS if isinstance(v := facts.get(k), int | float)]
     balance = ""
-    if all(isinstance(v, int | float) for v in known):
+    if len(known) == len(ROWS):
         rows_in, used, rejected = known
         sum_words = f"{words.count(rows_in)} rows in = {words.count(used)} used + {words.count(rejected)} rejected"
         balance = sum_words if rows_in == used + rejected else f"{sum_words}: this does not add up"
@@ -186,7 +188,7 @@ def _facts(name: str, task: Mapping[str, Any]) -> dict[str, Any]:
         "balance": balance,
         "facts": Table(
             ["fact", ""],
-            [[str(k).replace("_", " "), plain(v)] for k, v in facts.items() if not (balance and k in ROWS)],
+            [[str(k).replace("_", " "), plain(v)] for k, v in list(facts.items())[:60] if not (balance and k in ROWS)],
         ),
         "spec": Table(["setting", ""], [[str(k).replace("_", " "), plain(v)] for k, v in spec.items()]),
         "labels": labels[:60],
@@ -205,8 +207,8 @@ def plain(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:,.0f}" if value.is_integer() else words.significant(value, 4)
     if isinstance(value, Mapping):
-        return "; ".join(f"{k}: {plain(v)}" for k, v in value.items())
+        return "; ".join(f"{k}: {plain(v)}" for k, v in list(value.items())[:40])
     if isinstance(value, list | tuple):
         shown = ", ".join(plain(v) for v in value[:40])
         return shown + (f" and {len(value) - 40} more" if len(value) > 40 else "")
-    return str(value)
+    return words.clip(str(value))

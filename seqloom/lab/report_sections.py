@@ -7,10 +7,11 @@ from typing import Any
 from seqloom.lab import wording, words
 from seqloom.lab.evidence import FAMILIES, Entry, estimate, pick
 from seqloom.lab.figures import Style
-from seqloom.lab.report_figures import Axis, Figure, Line, Point, Table, lines
+from seqloom.lab.report_figures import Axis, Figure, Line, Point, Table, lines, thin
 from seqloom.lab.verdict import TaskVerdict, Verdict, confidence, use
 from seqloom.measure.ledger import Measurement
 
+CURVE_LINES = 400  # of a learning curve's table
 Rows = list[Measurement]
 Run = Mapping[str, Any]
 
@@ -132,7 +133,7 @@ def results_table(verdict: Verdict, styles: Mapping[str, Style], rows: Rows) -> 
             )
             marks.append(styles[e.model])
     note = "◆ on the frontier of score against time. Scores are on test examples, with 95 % intervals."
-    return Table(head.split("|"), found, marks, note, groups)
+    return Table([*head.split("|")], found, marks, note, groups)
 
 
 def _group(task: TaskVerdict) -> str:
@@ -169,34 +170,31 @@ def curves(verdict: Verdict, styles: Mapping[str, Style], rows: Rows) -> list[Fi
 
 
 def _curve(n: int, task: TaskVerdict, styles: Mapping[str, Style], rows: Rows) -> Figure:
+    found: dict[tuple[Entry, Any], Rows] = {}
+    for e in task.entries:
+        for row in pick(rows, "validation", task=task.name, model=e.model):
+            if "train_s" in row.labels:
+                found.setdefault((e, row.labels.get("seed", 0)), []).append(row)
     drawn: list[Line] = []
     table: list[list[str]] = []
     marks: list[Style | None] = []
-    for e in task.entries:
-        found = [r for r in pick(rows, "validation", task=task.name, model=e.model) if "train_s" in r.labels]
-        for k, seed in enumerate(dict.fromkeys(r.labels.get("seed", 0) for r in found)):
-            mine = sorted(
-                (r for r in found if r.labels.get("seed", 0) == seed), key=lambda r: float(r.labels["train_s"])
-            )
-            points = [Point(float(r.labels["train_s"]), r.value) for r in mine]
-            drawn.append(Line(e.title, styles[e.model], points, faint=k > 0))
-            for r in mine[:: -(-len(mine) // 8)]:
-                step = words.count(float(r.labels.get("step", 0)))
-                table.append(
-                    [e.title, str(seed), step, words.seconds(float(r.labels["train_s"])), words.number(r.value)]
-                )
-                marks.append(styles[e.model])
+    shown = max(1, min(8, CURVE_LINES // max(len(found), 1)))
+    for (e, seed), mine in found.items():
+        points = sorted((Point(float(r.labels["train_s"]), r.value) for r in mine), key=lambda p: p.x)
+        drawn.append(Line(e.title, styles[e.model], points, faint=any(line.name == e.title for line in drawn)))
+        for p in thin(points, shown + 1)[1:] or points:
+            table.append([e.title, words.clip(str(seed)), words.seconds(p.x), words.number(p.y)])
+            marks.append(styles[e.model])
     metric = words.metric(task.metric)
-    up = "higher is better" if task.better == "higher" else "lower is better"
-    note = "At most eight points of each curve; the raw data below hold every one."
+    note = f"At most {shown} points of each curve; the raw data below hold more."
     return lines(
         f"curve-{n}",
         f"{task.name}: validation {metric}",
-        f"Over seconds of its own training; {up}. One line a seed, the first seed strong.",
+        f"Over seconds of its own training; {task.better} is better. One line a seed, the first seed strong.",
         Axis("training time", words.seconds),
         Axis(f"validation {metric}", words.number),
         drawn,
-        Table(["model", "seed", "step", "time", metric], table, marks, note),
+        Table(["model", "seed", "time", metric], table, marks, note),
     )
 
 

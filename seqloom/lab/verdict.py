@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from seqloom.lab import words, wording
+from seqloom.lab import wording, words
 from seqloom.lab.evidence import FAMILIES, Entry, Estimate, apart, better, entries, shown_better
 from seqloom.measure.ledger import Measurement
 
@@ -180,7 +180,7 @@ def _rival(
     if choice is None:
         return None
     opposite = {"recurrent": "attention", "attention": "recurrent"}.get(choice.family)
-    if opposite in by_family:
+    if opposite is not None and opposite in by_family:
         return by_family[opposite]
     others = [entry for family, entry in by_family.items() if family != choice.family]
     others = others or [e for e in scored if e is not choice]

@@ -110,3 +110,8 @@ def sentence(text: str) -> str:
 def unbroken(text: str) -> str:
     """Return the text with spaces at which no line breaks."""
     return text.replace(" ", "\N{NO-BREAK SPACE}")
+
+
+def clip(text: str, most: int = 240) -> str:
+    """Return the text, cut where it is too long to show."""
+    return text if len(text) <= most else f"{text[:most]}\N{HORIZONTAL ELLIPSIS} ({len(text):,} characters)"

@@ -42,7 +42,7 @@ ATTACK = "transformer<img src=x onerror=alert(1)></script><script>alert(2)</scri
 def written(path: Path, transformer: str = "transformer") -> Path:
     """Write the report of the frozen run, with another name for its Transformer if need be."""
     run, ledger = ((GOLDEN / name).read_text(encoding="utf-8") for name in ("report_run.json", "report_ledger.jsonl"))
-    rows = [Measurement(**json.loads(line.replace("transformer", transformer))) for line in ledger.splitlines()]
+    rows = [Measurement.from_json(line.replace("transformer", transformer)) for line in ledger.splitlines()]
     write_report(json.loads(run.replace("transformer", transformer)), rows, path)
     return path
 

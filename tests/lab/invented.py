@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from seqloom.measure.ledger import Measurement
+from seqloom.measure.ledger import Ledger, Measurement
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 FAMILY = {"gru": "recurrent", "lstm": "recurrent", "transformer": "attention", "hybrid": "hybrid"}
@@ -78,5 +78,4 @@ def scored(
 def golden() -> tuple[dict[str, Any], list[Measurement]]:
     """Return the frozen run: three tasks, five models, every kind of row."""
     run = json.loads((GOLDEN / "report_run.json").read_text(encoding="utf-8"))
-    lines = (GOLDEN / "report_ledger.jsonl").read_text(encoding="utf-8").splitlines()
-    return run, [Measurement(**json.loads(line)) for line in lines]
+    return run, Ledger(GOLDEN / "report_ledger.jsonl").rows()

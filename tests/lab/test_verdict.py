@@ -6,10 +6,10 @@ import random
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from invented import golden, make_run, row, scored
 
 from seqloom.lab.evidence import results
 from seqloom.lab.verdict import verdict
-from invented import golden, make_run, row, scored
 
 
 def crossed(**more):
