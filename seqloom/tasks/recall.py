@@ -14,7 +14,7 @@ from seqloom.tasks.task import Opened, Task
 
 _SIGNAL = 1  # copy: now say the symbols; 0 is the blank
 _EVALUATED = 1_000  # examples of validation, and of test
-_ROUNDS = 4  # of generating before giving up on distinct examples
+_BLOCK = 4_000  # examples generated at a time
 
 
 class Recall(Task):
@@ -107,7 +107,7 @@ class Recall(Task):
         if length < 3 * pairs:
             raise ValueError(
                 f"length = {length} is too short for {pairs} pairs and their {pairs} queries; "
-                f"set length to at least {3 * pairs}, or pairs to at most {length // 3}"
+                f"set length to at least {3 * pairs}, or take fewer pairs"
             )
 
         def generate(words: np.random.Philox, n: int) -> tuple[np.ndarray, np.ndarray]:
@@ -198,19 +198,19 @@ class _Problem(NamedTuple):
 
 
 def _distinct(problem: _Problem, n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return n examples of which no two have the same inputs, in the order they were generated."""
-    words = stream(seed)
-    inputs, target = problem.generate(words, n)
-    for _ in range(_ROUNDS):
-        # rows by a 64-bit hash: sorting those is quick, and a collision would but cost one example
-        rows = inputs.reshape(len(inputs), -1).view(np.uint32).astype(np.uint64)
-        weights = stream(0).random_raw(rows.shape[1]) | np.uint64(1)
-        first = np.sort(np.unique(rows @ weights, return_index=True)[1])
-        inputs, target = inputs[first], target[first]
+    """Return the first n examples with different inputs; how many are asked for changes none of them."""
+    parts: list[tuple[np.ndarray, np.ndarray]] = []
+    first = np.empty(0, dtype=np.int64)
+    for times in (1, 2, 4):
+        while len(parts) < times * -(-n // _BLOCK):
+            parts.append(problem.generate(stream(seed, len(parts)), _BLOCK))
+        inputs, target = (np.concatenate(part) for part in zip(*parts, strict=True))
+        # rows are told apart by a 64-bit hash: quick to sort, and a collision would but cost one example
+        rows = inputs.reshape(len(inputs), -1).view(np.uint32)
+        hashes = rows.astype(np.uint64) @ (stream(0).random_raw(rows.shape[1]) | np.uint64(1))
+        first = np.sort(np.unique(hashes, return_index=True)[1])
         if len(first) >= n:
-            return inputs[:n], target[:n]
-        more = problem.generate(words, n)
-        inputs, target = np.concatenate([inputs, more[0]]), np.concatenate([target, more[1]])
+            return inputs[first[:n]], target[first[:n]]
     raise ValueError(
         f"found {len(first)} different examples, too few for {n - 2 * _EVALUATED} of training and "
         f"{2 * _EVALUATED} others; ask for fewer examples, or for more pairs or a larger vocabulary"

@@ -103,8 +103,11 @@ class Scores:
 
 
 def _sum(values: np.ndarray) -> float:
-    # fsum refuses inf - inf and overflow, where the honest answer is NaN or infinity
-    return math.fsum(values) if np.isfinite(values).all() else float(np.sum(values))
+    # fsum refuses inf - inf, where the honest answer is NaN
+    if np.isfinite(values).all():
+        return math.fsum(values)
+    with np.errstate(invalid="ignore"):
+        return float(np.sum(values))
 
 
 def evaluate(model: Any, examples: Examples, batch_size: int = 64, limit: int | None = None) -> Scores:

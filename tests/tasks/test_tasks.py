@@ -17,7 +17,8 @@ from seqloom.tasks.task import Opened, Scores, Task, evaluate
 from seqloom.zoo.gru import GRUStack
 from seqloom.zoo.transformer import Transformer
 
-WORDS = ("the a cat dog bird sees hears finds old young small tree house road and then under over near by").split(" ")
+TEXT = "the a cat dog bird sees hears finds old young small tree house road and then under over near by"
+WORDS = TEXT.split()
 
 
 def text_file(folder: Path) -> str:

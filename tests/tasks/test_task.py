@@ -1,0 +1,106 @@
+"""Scoring: what evaluate keeps, leaves alone and gives back."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from seqloom.data.batches import Packed
+from seqloom.model.frontend import Tokens
+from seqloom.model.head import NextToken
+from seqloom.model.model import Model
+from seqloom.tasks.task import Scores, evaluate, sample_rows
+from seqloom.zoo.gru import GRUStack
+
+LENGTHS = [3, 9, 1, 5, 5, 2, 8]
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)  # small matrices: a second thread costs more than it gives
+
+
+@pytest.fixture
+def model() -> Model:
+    return (
+        GRUStack(width=8, layers=1, dropout=0.5).model(Tokens(vocabulary=11), NextToken(vocabulary=11), True).build(0)
+    )
+
+
+@pytest.fixture
+def examples() -> Packed:
+    generator = np.random.default_rng(0)
+    sequences = [generator.integers(0, 11, size=n) for n in LENGTHS]
+    return Packed.of(sequences, [np.roll(s, -1) for s in sequences])
+
+
+def test_scores_stand_in_the_order_of_the_examples(model: Model, examples: Packed) -> None:
+    scores = evaluate(model, examples, batch_size=3)
+    assert scores.denominators["bits_per_token"].tolist() == LENGTHS
+    alone = [evaluate(model, examples.select(np.array([i]))).value("bits_per_token") for i in range(len(LENGTHS))]
+    each = scores.numerators["bits_per_token"] / scores.denominators["bits_per_token"]
+    assert each == pytest.approx(alone, rel=1e-5)  # float32, summed over batches of other shapes
+
+
+def test_batch_size_changes_no_score(model: Model, examples: Packed) -> None:
+    values = [evaluate(model, examples, batch_size=n).value("bits_per_token") for n in (1, 2, 7, 100)]
+    assert values == pytest.approx([values[0]] * 4, rel=1e-5)
+
+
+def test_twice_gives_the_same_and_draws_nothing(model: Model, examples: Packed) -> None:
+    before = torch.get_rng_state()
+    first, second = evaluate(model, examples), evaluate(model, examples)
+    assert torch.equal(before, torch.get_rng_state())
+    for metric in first.metrics:
+        assert np.array_equal(first.numerators[metric], second.numerators[metric])
+
+
+def test_the_mode_of_every_module_is_put_back(model: Model, examples: Packed) -> None:
+    model.train()
+    model.head.eval()
+    modes = [module.training for module in model.modules()]
+    evaluate(model, examples)
+    assert [module.training for module in model.modules()] == modes
+    with pytest.raises(IndexError):
+        evaluate(model, Packed.of([np.array([99])], [np.array([0])]))
+    assert [module.training for module in model.modules()] == modes
+
+
+def test_no_gradient_is_kept(model: Model, examples: Packed) -> None:
+    evaluate(model, examples)
+    assert torch.is_grad_enabled() and all(parameter.grad is None for parameter in model.parameters())
+
+
+def test_a_limit_scores_the_same_spread_rows_each_time(model: Model, examples: Packed) -> None:
+    assert sample_rows(10, 4).tolist() == [0, 2, 5, 7]
+    assert sample_rows(3, 4).tolist() == sample_rows(3, None).tolist() == [0, 1, 2]
+    scores = evaluate(model, examples, limit=3)
+    assert scores.denominators["accuracy"].tolist() == [LENGTHS[i] for i in sample_rows(7, 3)]
+    with pytest.raises(ValueError, match="limit is 0"):
+        evaluate(model, examples, limit=0)
+
+
+def test_a_sum_is_exact_whatever_the_order() -> None:
+    values = np.array([1e16, 1.0, -1e16, 1.0])
+    for order in ([0, 1, 2, 3], [0, 2, 1, 3], [3, 1, 0, 2]):
+        assert Scores({"m": values[order]}, {"m": np.ones(4)}).value("m") == 0.5
+
+
+def test_what_is_not_finite_shows() -> None:
+    assert math.isnan(Scores({"m": np.array([np.inf, -np.inf])}, {"m": np.ones(2)}).value("m"))
+    assert Scores({"m": np.array([np.inf, 1.0])}, {"m": np.ones(2)}).value("m") == math.inf
+
+
+def test_a_metric_of_nothing_or_of_another_name_is_refused() -> None:
+    scores = Scores({"accuracy": np.zeros(2)}, {"accuracy": np.zeros(2)})
+    with pytest.raises(ValueError, match="no target was scored"):
+        scores.value("accuracy")
+    with pytest.raises(ValueError, match="no metric 'mse' among accuracy"):
+        scores.value("mse")
+
+
+def test_a_model_that_answers_nan_is_not_hidden(model: Model, examples: Packed) -> None:
+    with torch.no_grad():
+        model.head.project.weight.fill_(math.nan)
+    assert math.isnan(evaluate(model, examples).value("bits_per_token"))
