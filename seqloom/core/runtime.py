@@ -3,10 +3,12 @@
 torch is imported inside the functions that need it, so that this file costs nothing.
 """
 
+import contextlib
 import os
 import random
+from collections.abc import Generator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import torch
@@ -16,7 +18,7 @@ _OFF = ("", "0", "false", "no", "off")
 
 
 def seed_all(seed: int) -> None:
-    """Seed Python's, NumPy's and torch's global generators; training keeps streams of its own (train/draws.py).
+    """Seed Python's, NumPy's and torch's global generators; training keeps streams of its own.
 
     Raises:
         ValueError: the seed is not an integer in [0, 2**32).
@@ -86,13 +88,26 @@ def threads() -> int:
     return torch.get_num_threads()
 
 
-def deterministic() -> None:
-    """Make torch take deterministic algorithms, and warn where an operation has none."""
+@contextlib.contextmanager
+def deterministic() -> Generator[None, None, None]:
+    """Inside, torch takes deterministic algorithms, and warns where an operation has none."""
     import torch
 
+    if torch.are_deterministic_algorithms_enabled():
+        yield  # at least as strict already
+        return
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reads it when it starts
+    strictness: Any = torch.utils.deterministic  # its attribute is made by a property of the module
+    fill, benchmark = strictness.fill_uninitialized_memory, torch.backends.cudnn.benchmark
     torch.use_deterministic_algorithms(True, warn_only=True)
+    strictness.fill_uninitialized_memory = False  # a check of tests, at the price of every allocation
     torch.backends.cudnn.benchmark = False
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(False)
+        strictness.fill_uninitialized_memory = fill
+        torch.backends.cudnn.benchmark = benchmark
 
 
 def debug() -> bool:

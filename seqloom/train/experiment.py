@@ -102,6 +102,40 @@ class Experiment(Spec):
     evaluate_every: int | None = pydantic.Field(default=None, gt=0)  # steps between validations; None: 20 in the run
     validation_examples: int | None = pydantic.Field(default=1024, gt=0)  # scored at each validation; None: all
 
+    @classmethod
+    def suited(
+        cls,
+        opened: Opened,
+        model: Architecture,
+        budget: Budget,
+        *,
+        seed: int = 0,
+        parameters: int | None = None,
+        settings: dict[str, Any] | None = None,
+        **rest: Any,
+    ) -> "Experiment":
+        """Return an experiment with the task's defaults where the user has said nothing.
+
+        Args:
+            opened: the task, opened.
+            model: what the user said of it wins; the rest is as suits the task.
+            budget: how long to train.
+            seed: of the weights and the order.
+            parameters: bring the model to this size; None: leave its width.
+            settings: of the Optimizer, before the task's own.
+            **rest: other fields of the Experiment.
+        """
+        said = {key: value for key, value in model.settings().items() if value != type(model)().settings()[key]}
+        return cls(
+            task=opened.task,
+            model=type(model)(**{**opened.architecture, **said}),
+            budget=budget,
+            optimizer=Optimizer.of(opened.defaults, settings or {}),
+            seed=seed,
+            parameters=parameters,
+            **rest,
+        )
+
     def model_spec(self, opened: Opened) -> ModelSpec:
         """Return the whole model for the opened task, at the size asked for."""
         architecture = self.model

@@ -1,0 +1,280 @@
+"""The training loop: gradients, updates, validations, checkpoints, in slices that can take turns with others."""
+
+import copy
+import time
+from pathlib import Path
+
+import torch
+
+from seqloom.core import runtime
+from seqloom.data.batches import Order
+from seqloom.tasks.task import Opened, Scores, evaluate
+from seqloom.train import checkpoint
+from seqloom.train.directory import RunDirectory, refuse
+from seqloom.train.experiment import Experiment, known_steps
+from seqloom.train.progress import Event, Progress
+from seqloom.train.record import SAME, Record, describe
+from seqloom.train.result import Course, Result, time_to_quality_s
+from seqloom.train.schedule import rate_factor
+from seqloom.train.update import NonFiniteError, adamw, draw_from, update
+
+VALIDATIONS = 20  # in a run, unless the experiment says otherwise
+_TELL_EVERY_S = 0.1
+
+
+class Training:
+    """A run of an experiment, advanced slice by slice.
+
+    The run is a pure function of the experiment, the data and the number of planned steps (on one machine, at one
+    thread count): not of the slices, of what runs between them, of when checkpoints are saved, or of being killed.
+
+    Args:
+        experiment: what to train.
+        opened: the experiment's task, opened; None: open it.
+        out: run directory; None: keep everything in memory.
+        resume: go on with the run in `out`.
+        overwrite: replace the run in `out`.
+        checkpoint_every: steps between checkpoints; None: as validations.
+        keep: checkpoints kept.
+        progress: called now and then.
+        labels: of the ledger's rows, besides task, model, family and seed.
+
+    Raises:
+        ValueError: the plan cannot run here, the directory is refused, or every checkpoint is damaged.
+    """
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        opened: Opened | None = None,
+        out: Path | None = None,
+        *,
+        resume: bool = False,
+        overwrite: bool = False,
+        checkpoint_every: int | None = None,
+        keep: int = 3,
+        progress: Progress | None = None,
+        labels: dict[str, str | int | float] | None = None,
+    ) -> None:
+        _check(experiment, checkpoint_every, keep)
+        if out is not None:
+            refuse(out, resume, overwrite)  # before the data is read, which may take long
+        self.experiment, self.settings = experiment, experiment.optimizer
+        self.opened = opened if opened is not None else experiment.task.open()
+        self.device = runtime.device()
+        self.model = experiment.model_spec(self.opened).build(experiment.seed).to(self.device).train()
+        self.optimizer = adamw(self.model, self.settings)
+        self.order = Order(self.opened.train.lengths, self.settings.batch_size, experiment.seed)
+        self.course = Course(planned=known_steps(experiment.budget, self.opened.train, self.settings.batch_size))
+        self.best: dict[str, torch.Tensor] = {}  # weights that were best on validation
+        self.notices: list[str] = []
+        self.directory: RunDirectory | None = None
+        self._checkpoint_every, self._keep, self._progress = checkpoint_every, keep, progress
+        self._saved_step, self._told_s = -1, 0.0
+        self._record = Record(experiment, self.opened, labels or {})
+        if out is not None:
+            self._enter(out, resume, overwrite)
+
+    @property
+    def done(self) -> bool:
+        """Return whether nothing is left to train."""
+        return self.course.done
+
+    def advance(self, steps: int | None = None, seconds: float | None = None) -> None:
+        """Train for so many steps, or so many seconds of training, or to the end.
+
+        Raises:
+            NonFiniteError: a loss or gradient is not finite; the step was not taken.
+            CheckpointError: a checkpoint could not be saved; the older ones are whole.
+        """
+        course = self.course
+        devices = [self.device] if self.device.type == "cuda" else []
+        with torch.random.fork_rng(devices=devices), runtime.deterministic():
+            if course.planned is None:
+                self._plan_steps()
+            last_step = course.step + steps if steps is not None else None
+            last_s = course.train_s + seconds if seconds is not None else None
+            while not course.done:
+                if (
+                    last_step is not None
+                    and course.step >= last_step
+                    or last_s is not None
+                    and course.train_s >= last_s
+                ):
+                    break
+                started = time.perf_counter()
+                loss = self._update(course.step)
+                course.train_s += time.perf_counter() - started
+                course.add(loss)
+                self._after(loss)
+
+    def evaluate(self, split: str = "validation", limit: int | None = None) -> Scores:
+        """Score the weights as they are on "train", "validation" or "test"."""
+        if split not in ("train", "validation", "test"):
+            raise ValueError(f"unknown split '{split}'; take train, validation or test")
+        with runtime.deterministic():
+            return evaluate(self.model, getattr(self.opened, split), limit=limit)
+
+    def finish(self) -> Result:
+        """Train what is left, take the weights that were best on validation, and score them on test."""
+        self.advance()
+        course = self.course
+        assert course.planned is not None
+        peak_bytes = self._peak_bytes()
+        if self.best:
+            self.model.load_state_dict(self.best)
+        self.model.eval()
+        scores = self.evaluate("test")
+        result = Result(
+            metrics=scores.values(),
+            scores=scores,
+            metric=self.opened.metric,
+            better=self.opened.better,
+            curve=course.curve,
+            steps=course.step,
+            planned=course.planned,
+            best_step=course.best_step,
+            train_s=course.train_s,
+            probe_s=course.probe_s,
+            time_to_quality_s=time_to_quality_s(course.curve, self.opened.better),
+            parameters=self.model.n_parameters,
+            peak_bytes=peak_bytes,
+            stopped=course.stopped,
+            notices=self.notices,
+        )
+        self._record.result(result)
+        self.close()
+        return result
+
+    def close(self) -> None:
+        """Let others write in the run directory."""
+        if self.directory is not None:
+            self.directory.close()
+
+    def save(self) -> None:
+        """Save a checkpoint of this step, unless there is one."""
+        if self.directory is None or self._saved_step == self.course.step:
+            return
+        tensors = {"model": self.model.state_dict(), "optimizer": self._moments()}
+        if self.best and self.course.best_step != self.course.step:
+            tensors["best"] = self.best
+        data = {
+            "course": self.course.to_data(),
+            "position": self._position(self.course.step),
+            "seed": self.experiment.seed,  # each step's draws are of (seed, step): there is no other generator state
+            "threads": runtime.threads(),
+        }
+        checkpoint.save(self.directory.checkpoints, self.course.step, tensors, data, self._keep)
+        self._saved_step = self.course.step
+
+    def _update(self, step: int) -> float:
+        epoch, index = self._position(step)
+        rows = self.order.rows(epoch, index)
+        settings = self.settings
+        factor = rate_factor(step, self.course.planned or 1, settings.warmup, settings.final)
+        draw_from(self.experiment.seed, step, self.device)
+        loss, norm = update(
+            self.model, self.optimizer, self.opened.train, rows, settings, factor * settings.learning_rate
+        )
+        if not (loss - loss == 0 and norm - norm == 0):
+            raise NonFiniteError(step, epoch, index, rows, loss, norm)
+        return loss
+
+    def _after(self, loss: float) -> None:
+        course = self.course
+        assert course.planned is not None
+        every = self.experiment.evaluate_every or max(course.planned // VALIDATIONS, 1)
+        last = course.step == course.planned
+        if last or course.step % every == 0:
+            self._validate()
+        if course.done or course.step % (self._checkpoint_every or every) == 0:
+            self.save()
+        if self._progress is not None and (course.done or time.monotonic() - self._told_s >= _TELL_EVERY_S):
+            self._told_s = time.monotonic()
+            left_s = 0.0 if course.done else course.train_s / course.step * (course.planned - course.step)
+            validation = course.curve[-1].validation if course.curve else None
+            self._progress(Event(course.step, course.planned, course.train_s, left_s, loss, validation, course.done))
+
+    def _validate(self) -> None:
+        value = self.evaluate("validation", self.experiment.validation_examples).value(self.opened.metric)
+        if self.course.validated(value, self.opened.better, self.settings.patience):
+            self.best = {name: tensor.detach().clone() for name, tensor in self.model.state_dict().items()}
+        self._record.point(self.course.curve[-1])
+
+    def _position(self, step: int) -> tuple[int, int]:
+        """Return (epoch, index) of a step's batch: the whole position in the data."""
+        epoch, index = divmod(step, self.order.steps_per_epoch)
+        return epoch, index
+
+    def _plan_steps(self) -> None:
+        """Find out how many steps the budget in seconds holds, on copies: training then begins untouched."""
+        budget_s = self.experiment.budget.seconds
+        assert budget_s is not None
+        weights, moments = copy.deepcopy(self.model.state_dict()), copy.deepcopy(self.optimizer.state_dict())
+        started = time.perf_counter()
+        warm_s, n = 0.0, 0
+        while True:
+            self._update(n)
+            n += 1
+            spent_s = time.perf_counter() - started
+            if n == 1 or (n == 2 and spent_s < budget_s / 20):
+                warm_s, warm = spent_s, n
+            elif spent_s >= budget_s / 10 or (n >= 8 and spent_s >= min(budget_s / 20, 5.0)):
+                break
+        step_s = (spent_s - warm_s) / (n - warm)
+        self.model.load_state_dict(weights)
+        self.optimizer.load_state_dict(moments)
+        self.course.probe_s = spent_s
+        self.course.planned = max(1, int((budget_s - spent_s) / step_s))
+        self._record.planned(self.course)
+        self.save()
+
+    def _enter(self, out: Path, resume: bool, overwrite: bool) -> None:
+        self.directory = RunDirectory(out, describe(self.experiment, self.opened), SAME, resume, overwrite)
+        self.notices += self.directory.notices
+        try:
+            self.notices += self._record.open(self.directory.ledger)
+            loaded = checkpoint.load(self.directory.checkpoints)
+            if loaded is not None:
+                self._restore(loaded)
+        except BaseException:
+            self.close()
+            raise
+
+    def _restore(self, loaded: checkpoint.Loaded) -> None:
+        self.notices += loaded.notices
+        self.course = Course.from_data(loaded.data["course"])
+        self._saved_step = loaded.step
+        self.model.load_state_dict(loaded.tensors["model"])
+        best = loaded.tensors["model"] if self.course.best_step == loaded.step else loaded.tensors.get("best", {})
+        self.best = {name: tensor.to(self.device) for name, tensor in best.items()}
+        parameters = dict(self.model.named_parameters())
+        for key, tensor in loaded.tensors["optimizer"].items():
+            slot, _, name = key.partition("/")
+            self.optimizer.state[parameters[name]][slot] = tensor.to(self.device)
+        assert tuple(loaded.data["position"]) == self._position(loaded.step), "another order than was saved"
+        if loaded.data["threads"] != runtime.threads():
+            self.notices.append(
+                f"the run was computed with {loaded.data['threads']} threads and goes on with {runtime.threads()}: "
+                "sums are rounded differently, so its weights will not be bit for bit those of an uninterrupted run"
+            )
+
+    def _moments(self) -> dict[str, torch.Tensor]:
+        """Return the optimizer's tensors by slot and parameter."""
+        return {
+            f"{slot}/{name}": tensor
+            for name, parameter in self.model.named_parameters()
+            for slot, tensor in self.optimizer.state.get(parameter, {}).items()
+        }
+
+    def _peak_bytes(self) -> int | None:
+        return None
+
+
+def _check(experiment: Experiment, checkpoint_every: int | None, keep: int) -> None:
+    reasons = experiment.plan.why_not(processes=1)
+    if reasons:
+        raise ValueError("; ".join(reasons))
+    for name, value in (("checkpoint_every", checkpoint_every), ("keep", keep)):
+        if value is not None and value < 1:
+            raise ValueError(f"{name} {value}: must be at least 1")

@@ -1,0 +1,106 @@
+"""One update of the parameters: gradients of a step's rows, and AdamW; nothing moves unless all is finite."""
+
+import contextlib
+import hashlib
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from seqloom.data.batches import IGNORED, Batch, Examples
+from seqloom.train.experiment import Optimizer
+
+_SHOWN = 32  # rows named in a message
+
+
+class NonFiniteError(ValueError):
+    """The loss or its gradient is not finite; the parameters are those before the step."""
+
+    def __init__(self, step: int, epoch: int, index: int, rows: np.ndarray, loss: float, norm: float) -> None:
+        self.step, self.epoch, self.index = step, epoch, index
+        self.rows = [int(row) for row in rows]
+        what = f"loss is {loss}" if not math.isfinite(loss) else f"gradient's norm is {norm} (loss {loss:.4g})"
+        shown = ", ".join(map(str, self.rows[:_SHOWN])) + (", …" if len(self.rows) > _SHOWN else "")
+        super().__init__(
+            f"the {what} at step {step} (epoch {epoch}, batch {index}, training rows {shown}). The step was not taken "
+            "and the last checkpoint is intact; look at these rows, lower --learning-rate, or lower --clip"
+        )
+
+
+def adamw(model: nn.Module, settings: Optimizer) -> torch.optim.AdamW:
+    """Return AdamW with weight decay on matrices alone: shrinking a bias or a gain towards zero has no sense."""
+    named = [p for p in model.parameters() if p.requires_grad]
+    groups: list[dict[str, Any]] = [
+        {"params": [p for p in named if p.ndim >= 2], "weight_decay": settings.weight_decay},
+        {"params": [p for p in named if p.ndim < 2], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(
+        [group for group in groups if group["params"]], lr=settings.learning_rate, betas=settings.betas, fused=True
+    )
+
+
+def update(
+    model: Any,
+    optimizer: torch.optim.Optimizer,
+    examples: Examples,
+    rows: np.ndarray,
+    settings: Optimizer,
+    rate: float,
+) -> tuple[float, float]:
+    """Take one step on some rows, unless its loss or gradient is not finite.
+
+    Returns:
+        (loss, norm of the gradient before clipping); the step was taken if both are finite.
+    """
+    optimizer.zero_grad(set_to_none=True)
+    loss = gradients(model, examples, rows, settings)
+    slopes = [p.grad for p in model.parameters() if p.grad is not None]
+    norm = nn.utils.get_total_norm(slopes)
+    values = torch.stack((loss, norm)).tolist()  # the one wait for the device in a step
+    if math.isfinite(values[0]) and math.isfinite(values[1]):
+        if settings.clip is not None and values[1] > settings.clip:
+            nn.utils.clip_grads_with_norm_(model.parameters(), settings.clip, norm)
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        optimizer.step()
+    return values[0], values[1]
+
+
+def gradients(model: Any, examples: Examples, rows: np.ndarray, settings: Optimizer) -> Tensor:
+    """Add the gradient of the mean loss over rows, in `accumulate` parts; return that loss, detached.
+
+    Each part weighs by its number of targets, so that the parts make the loss of the whole.
+    """
+    device = next(model.parameters()).device
+    parts = [part for part in np.array_split(rows, settings.accumulate) if len(part)]
+    batches = [examples.batch(part).to(device) for part in parts]
+    losses: list[Tensor] = []
+    for batch, weight in _weighted(batches):
+        with torch.autocast(device.type, torch.bfloat16) if settings.bf16 else contextlib.nullcontext():
+            output, _ = model(batch.inputs, segment=batch.segment)
+            loss = model.head.loss(output, batch.target)
+        loss = loss if weight is None else loss * weight
+        loss.backward()
+        losses.append(loss.detach())
+    return losses[0] if len(losses) == 1 else torch.stack(losses).sum()
+
+
+def _weighted(batches: list[Batch]) -> list[tuple[Batch, float | None]]:
+    if len(batches) == 1:
+        return [(batches[0], None)]
+    counts = [b.target.numel() if b.target.is_floating_point() else int((b.target != IGNORED).sum()) for b in batches]
+    return [(batch, count / sum(counts)) for batch, count in zip(batches, counts, strict=True) if count]
+
+
+def draw_from(seed: int, step: int, device: torch.device) -> None:
+    """Seed the generators that dropout draws from by (seed, step): no step's draws depend on what ran before it.
+
+    So a resumed run draws as an uninterrupted one, and trainings that take turns in one process do not disturb each
+    other, with no generator state to keep.
+    """
+    number = int.from_bytes(hashlib.sha256(f"{seed}/{step}".encode()).digest()[:8], "little")
+    torch.default_generator.manual_seed(number)  # torch.manual_seed asks every kind of device: 0.1 ms a step
+    if device.type == "cuda":
+        torch.cuda.manual_seed(number)
