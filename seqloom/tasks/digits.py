@@ -40,7 +40,8 @@ class Digits(Task):
         images, labels = handwritten_digits()
         parts = _split(labels, (0.7, 0.1, 0.2), seed)
         known = images[parts[0]]
-        inputs, frontend = _view((images - known.mean()) / known.std(), self.view)
+        mean, deviation = known.mean(), known.std()
+        inputs, frontend = _view((images - mean) / deviation, self.view)
         train, validation, test = (Arrays(inputs[rows], labels[rows]) for rows in parts)
         majority = np.bincount(labels[parts[0]]).argmax()
         return Opened(
@@ -67,7 +68,16 @@ class Digits(Task):
             },
             labels=tuple(str(digit) for digit in range(10)),
             defaults={"batch_size": 32, "learning_rate": 3e-3},
+            encode=lambda line: _view((_image(line) - mean) / deviation, self.view)[0][0],
         )
+
+
+def _image(line: str) -> np.ndarray:
+    """Return (1, 8, 8) of a line of 64 grey values."""
+    numbers = np.array([float(word) for word in line.replace(",", " ").split()], dtype=np.float32)
+    if len(numbers) != 64 or not np.isfinite(numbers).all():
+        raise ValueError(f"a digit is 64 numbers from 0 to 16, row by row; got {len(numbers)}")
+    return numbers.reshape(1, 8, 8)
 
 
 def _view(images: np.ndarray, view: str) -> tuple[np.ndarray, Frontend]:

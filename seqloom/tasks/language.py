@@ -62,6 +62,8 @@ class Language(Task):
                 "length": self.length,
             },
             defaults={"batch_size": 16, "learning_rate": 3e-3},
+            encode=lambda text: np.frombuffer(text.encode(), dtype=np.uint8),
+            decode=lambda tokens: bytes(tokens).decode("utf-8", errors="replace"),
         )
 
 
