@@ -106,9 +106,10 @@ class Experiment(Spec):
     def suited(
         cls,
         opened: Opened,
-        model: Architecture,
+        model: str,
         budget: Budget,
         *,
+        architecture: dict[str, Any] | None = None,
         seed: int = 0,
         parameters: int | None = None,
         settings: dict[str, Any] | None = None,
@@ -118,17 +119,17 @@ class Experiment(Spec):
 
         Args:
             opened: the task, opened.
-            model: what the user said of it wins; the rest is as suits the task.
+            model: its registered name.
             budget: how long to train.
+            architecture: settings of the Architecture, before the task's own.
             seed: of the weights and the order.
             parameters: bring the model to this size; None: leave its width.
             settings: of the Optimizer, before the task's own.
             **rest: other fields of the Experiment.
         """
-        said = {key: value for key, value in model.settings().items() if value != type(model)().settings()[key]}
         return cls(
             task=opened.task,
-            model=type(model)(**{**opened.architecture, **said}),
+            model=resolve(Architecture, {**opened.architecture, **(architecture or {}), "name": model}),
             budget=budget,
             optimizer=Optimizer.of(opened.defaults, settings or {}),
             seed=seed,
