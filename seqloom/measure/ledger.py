@@ -64,9 +64,7 @@ class Measurement:
         if isinstance(number, bool) or not isinstance(number, numbers.Real):
             raise ValueError(f"{self.what}: {name} = {number!r} must be a number")
         if not math.isfinite(number):
-            raise ValueError(
-                f"{self.what}: {name} = {number} must be finite; leave the row out, or say why it is missing"
-            )
+            raise ValueError(f"{self.what}: {name} = {number} must be finite; leave the row out and say why")
         return float(number)
 
     def _label(self, key: str, label: Any) -> Label:
