@@ -4,7 +4,6 @@ run.json says what the run is and never changes; a run is gone on with only if i
 writes: it holds a lock that the system lets go of when the process ends, however it ends.
 """
 
-import contextlib
 import errno
 import fcntl
 import json
@@ -30,6 +29,7 @@ class RunDirectory:
         same: keys of the record that must equal those of the run that is gone on with.
         resume: go on with the run there; begin where there is none.
         overwrite: remove the run there, and nothing else.
+        owns: names in it, besides those of every run, that `overwrite` removes.
 
     Raises:
         ValueError: the directory cannot be written in, is in use, holds something else, or holds another run; the
@@ -37,11 +37,18 @@ class RunDirectory:
     """
 
     def __init__(
-        self, path: Path, record: dict[str, Any], same: tuple[str, ...], resume: bool = False, overwrite: bool = False
+        self,
+        path: Path,
+        record: dict[str, Any],
+        same: tuple[str, ...],
+        resume: bool = False,
+        overwrite: bool = False,
+        owns: tuple[str, ...] = (),
     ) -> None:
         refuse(path, resume, overwrite)
         self.path = path
         self.notices: list[str] = []
+        self._owns = (CHECKPOINTS, LEDGER, REPORT, *owns)
         self._lock: BinaryIO | None = None
         try:
             path.mkdir(parents=True, exist_ok=True)
@@ -86,11 +93,21 @@ class RunDirectory:
                 )
             return before
         if overwrite and RUN in there:
-            _remove(self.path)
+            self._remove()
         elif resume:
             self.notices.append(f"'{self.path}' holds no run yet; beginning one")
         write_whole(self.path / RUN, (json.dumps(record, indent=2) + "\n").encode())
         return record
+
+    def _remove(self) -> None:
+        for name in self._owns:
+            found = self.path / name
+            if found.is_dir():
+                aside = self.path / f".{name}.tmp"
+                found.rename(aside)  # at once, so that a kill leaves no half of it
+                shutil.rmtree(aside)
+            else:
+                found.unlink(missing_ok=True)
 
 
 def refuse(path: Path, resume: bool, overwrite: bool) -> None:
@@ -167,13 +184,3 @@ def _locked(path: Path) -> BinaryIO:
             handle.close()
             raise
     return handle
-
-
-def _remove(path: Path) -> None:
-    if (path / CHECKPOINTS).exists():
-        aside = path / f".{CHECKPOINTS}.tmp"
-        (path / CHECKPOINTS).rename(aside)
-        shutil.rmtree(aside)
-    for name in (LEDGER, REPORT):
-        with contextlib.suppress(FileNotFoundError):
-            (path / name).unlink()

@@ -97,7 +97,8 @@ class Experiment(Spec):
     budget: Budget
     optimizer: Optimizer = Optimizer()
     plan: Plan = Plan()
-    seed: int = pydantic.Field(default=0, ge=0, lt=2**32)
+    seed: int = pydantic.Field(default=0, ge=0, lt=2**32)  # of the initial weights, the order and dropout
+    data_seed: int = pydantic.Field(default=0, ge=0)  # of splits and generated data: seeds are compared on one test
     parameters: int | None = pydantic.Field(default=None, gt=0)  # bring the model's width to this many; None: leave it
     evaluate_every: int | None = pydantic.Field(default=None, gt=0)  # steps between validations; None: 20 in the run
     validation_examples: int | None = pydantic.Field(default=1024, gt=0)  # scored at each validation; None: all

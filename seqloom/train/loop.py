@@ -12,6 +12,7 @@ from seqloom.tasks.task import Opened, Scores, evaluate
 from seqloom.train import checkpoint
 from seqloom.train.directory import RunDirectory, refuse
 from seqloom.train.experiment import Experiment, known_steps
+from seqloom.train.interrupt import between_steps
 from seqloom.train.progress import Event, Progress
 from seqloom.train.record import SAME, Record, describe
 from seqloom.train.result import Course, Result, time_to_quality_s
@@ -60,7 +61,7 @@ class Training:
         if out is not None:
             refuse(out, resume, overwrite)  # before the data is read, which may take long
         self.experiment, self.settings = experiment, experiment.optimizer
-        self.opened = opened if opened is not None else experiment.task.open()
+        self.opened = opened if opened is not None else experiment.task.open(experiment.data_seed)
         self.device = runtime.device()
         self.model = experiment.model_spec(self.opened).build(experiment.seed).to(self.device).train()
         self.optimizer = adamw(self.model, self.settings)
@@ -86,10 +87,12 @@ class Training:
         Raises:
             NonFiniteError: a loss or gradient is not finite; the step was not taken.
             CheckpointError: a checkpoint could not be saved; the older ones are whole.
+            KeyboardInterrupt: Ctrl-C, after the step in hand was finished and, with a run directory, saved.
         """
         course = self.course
         devices = [self.device] if self.device.type == "cuda" else []
-        with torch.random.fork_rng(devices=devices), runtime.deterministic():
+        can_resume = self.directory is not None
+        with torch.random.fork_rng(devices=devices), runtime.deterministic(), between_steps(can_resume) as stop:
             if course.planned is None:
                 self._plan_steps()
             last_step = course.step + steps if steps is not None else None
@@ -107,6 +110,9 @@ class Training:
                 course.train_s += time.perf_counter() - started
                 course.add(loss)
                 self._after(loss)
+                if stop.signal is not None:
+                    self.save()
+                    stop.leave()
 
     def evaluate(self, split: str = "validation", limit: int | None = None) -> Scores:
         """Score the weights as they are on "train", "validation" or "test"."""
