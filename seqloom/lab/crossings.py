@@ -48,8 +48,12 @@ def steps(value: float) -> str:
 
 
 def interval(at: Estimate) -> str:
-    """Return the interval of a length in brackets, with a space before it, or nothing."""
-    return "" if at.low is None or at.high is None else f" ({steps(at.low)} {words.DASH} {steps(at.high)})"
+    """Return the interval of a length in brackets, with a space before it, or nothing; it may be open to one side."""
+    if at.low is None and at.high is None:
+        return ""
+    if at.low is None or at.high is None:
+        return f" (at least {steps(at.low)})" if at.low is not None else f" (at most {steps(at.high or at.value)})"
+    return f" ({steps(at.low)} {words.DASH} {steps(at.high)})"
 
 
 def crossing(rows: Iterable[Measurement], a: str, b: str, phase: str = "train_step_s") -> Crossing | None:

@@ -97,8 +97,6 @@ def view(run: Mapping[str, Any], rows: list[Measurement], judged: Verdict) -> di
         "memory": [bench.over_length(what, styles, rows, None) for what in ("train_peak_bytes", "state_bytes")],
         "gradients": bench.gradients(styles, rows),
         "memory_words": bench.memory_words(styles, rows, pair),
-        "gradient_words": bench.gradient_words(styles, rows),
-        "gradient_table": bench.gradient_table(styles, rows),
         "recall": prose.recall(run, judged),
         "method": prose.method(run, judged),
         "environment": prose.environment(run),

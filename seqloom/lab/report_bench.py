@@ -1,6 +1,7 @@
 """What the report shows of the bench and of gradients: speed and memory over length, crossings, gradient reach."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 from seqloom.lab import words
 from seqloom.lab.crossings import PHASES, Crossing, crossing, interval, steps
@@ -134,13 +135,32 @@ def memory_words(styles: Mapping[str, Style], rows: Rows, pair: tuple[str, str] 
     return said
 
 
-def gradients(styles: Mapping[str, Style], rows: Rows) -> list[Figure]:
-    """Return how far back gradients reach, at initialisation and after training."""
+@dataclass(frozen=True)
+class Reach:
+    """How far gradients reach on one task: figures, sentences, and the verdict on each model."""
+
+    task: str
+    figures: list[Figure]
+    said: list[str]
+    table: Table
+
+
+def gradients(styles: Mapping[str, Style], rows: Rows) -> list[Reach]:
+    """Return how far back gradients reach on each task where that was measured; one without a name at least."""
+    found = [r for r in rows if r.what in ("gradient_norm", "gradient_decay")]
+    tasks = list(dict.fromkeys(str(r.labels.get("task", "")) for r in found)) or [""]
+    return [
+        _reach(n, task, styles, [r for r in found if r.labels.get("task", "") == task]) for n, task in enumerate(tasks)
+    ]
+
+
+def _reach(n: int, task: str, styles: Mapping[str, Style], rows: Rows) -> Reach:
     names = {"initial": "At initialisation", "trained": "After training"}
-    return [_gradient(when, name, styles, rows) for when, name in names.items()]
+    figures = [_gradient(f"gradient-{n}-{when}", when, name, styles, rows) for when, name in names.items()]
+    return Reach(task, figures, _gradient_words(styles, rows), _gradient_table(styles, rows))
 
 
-def _gradient(when: str, name: str, styles: Mapping[str, Style], rows: Rows) -> Figure:
+def _gradient(name: str, when: str, title: str, styles: Mapping[str, Style], rows: Rows) -> Figure:
     found = [r for r in pick(rows, "gradient_norm", when=when) if isinstance(r.labels.get("lag"), int | float)]
     lags = sorted({int(r.labels["lag"]) for r in found})
     models = [m for m in styles if any(r.labels.get("model") == m for r in found)]
@@ -159,14 +179,14 @@ def _gradient(when: str, name: str, styles: Mapping[str, Style], rows: Rows) -> 
     )
     y = Axis("norm of dLoss_T/dh_(T - lag), relative to lag 0", _power, log=True)
     caption = "Gradient of the last step's loss that reaches this many steps back, its norm relative to lag 0."
-    return lines(f"gradient-{when}", name, caption, Axis("lag, steps", words.short_count), y, drawn, table)
+    return lines(name, title, caption, Axis("lag, steps", words.short_count), y, drawn, table)
 
 
 def _power(value: float) -> str:
     return f"{value:.0e}".replace("e-0", "e-").replace("e+0", "e").replace("e0", "")
 
 
-def gradient_table(styles: Mapping[str, Style], rows: Rows) -> Table:
+def _gradient_table(styles: Mapping[str, Style], rows: Rows) -> Table:
     """Return the verdict on each model's gradients, before and after training: vanishing, exploding or neither."""
     found = {(r.labels.get("model"), r.labels.get("when")): r for r in pick(rows, "gradient_decay")}
     models = [m for m in styles if any(model == m for model, _ in found)]
@@ -182,7 +202,7 @@ def _decay(row: Measurement | None) -> str:
     return f"{row.labels.get('verdict', 'no verdict')}\n{slope}"
 
 
-def gradient_words(styles: Mapping[str, Style], rows: Rows) -> list[str]:
+def _gradient_words(styles: Mapping[str, Style], rows: Rows) -> list[str]:
     """Return the gradient verdict of each family after training (at initialisation where that alone was measured)."""
     found = pick(rows, "gradient_decay")
     trained = [r for r in found if r.labels.get("when") == "trained"]

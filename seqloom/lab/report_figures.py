@@ -244,11 +244,11 @@ def lines(
 
 def _band(d: Drawing, band: Band, x: Scale) -> None:
     bottom, top = d.y_range
-    if band.low is not None and band.high is not None:
-        low, high = x(band.low), x(band.high)
-        d.parts.append(
-            f'<rect class="band" x="{low:.1f}" y="{top}" width="{max(high - low, 1):.1f}" height="{bottom - top}"/>'
-        )
+    if band.low is not None or band.high is not None:  # an interval open to one side reaches the frame
+        low = d.x_range[0] if band.low is None else x(band.low)
+        high = d.x_range[1] if band.high is None else x(band.high)
+        size = f'width="{max(high - low, 1):.1f}" height="{bottom - top}"'
+        d.parts.append(f'<rect class="band" x="{low:.1f}" y="{top}" {size}/>')
     dash = f' stroke-dasharray="{DASHES[band.kind]}"' if DASHES.get(band.kind) else ""
     d.parts.append(f'<path class="cross" d="M{x(band.at):.1f} {bottom}V{top}"{dash}/>')
     d.text(x(band.at), top - 5, band.words, anchor="middle", css="lab")

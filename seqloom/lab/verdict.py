@@ -73,6 +73,7 @@ class Verdict:
             },
         }
 
+    @property
     def table(self) -> list[list[str]]:
         """Return the verdict as rows of words for a terminal, the first of them the head."""
         head = ["task", *FAMILIES, "use", "confidence"]

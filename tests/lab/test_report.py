@@ -170,6 +170,21 @@ def test_predicted_is_dashed_and_extrapolated_dotted():
     assert "16 s, extrapolated" in text
 
 
+def test_gradients_are_shown_for_each_task_they_were_measured_on():
+    rows = [
+        row("gradient_norm", 0.5**lag, model="gru", family="recurrent", task=task, when=when, lag=lag)
+        for task in ("digits", "recall")
+        for when in ("initial", "trained")
+        for lag in (0, 1, 2)
+    ]
+    rows.append(
+        row("gradient_decay", -0.7, model="gru", family="recurrent", task="recall", when="trained", verdict="vanishing")
+    )
+    text = render(make_run({"digits": {}, "recall": {}}), rows)
+    assert text.count("At initialisation</") == 0 and text.count("<figcaption>At initialisation") == 2
+    assert "On recall" in text and "Recurrent: vanishing in GRU." in text
+
+
 def test_an_empty_ledger_says_what_was_not_measured():
     text = render(make_run({"digits": {}, "recall": {"spec": {"name": "recall"}}}), [])
     assert "not measured in this run" in text and "No verdict" in text

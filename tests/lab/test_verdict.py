@@ -103,6 +103,16 @@ def test_the_crossing_is_named_with_its_interval():
     )
 
 
+@pytest.mark.parametrize(
+    ("low", "high", "said"), [(None, 900, "(at most 900)"), (560, None, "(at least 560)"), (None, None, "steps the")]
+)
+def test_an_interval_open_to_one_side_is_said_to_be(low, high, said):
+    rows = scored("digits", "gru", 0.98, 0.01, time=10) + scored("digits", "transformer", 0.98, 0.01, time=34)
+    rows += [r for r in crossed() if r.what != "crossover"]
+    rows.append(row("crossover", 700, low=low, high=high, phase="train_step", a="transformer", b="gru"))
+    assert said in verdict(make_run(), rows).changes[0]
+
+
 def test_an_extrapolated_crossing_is_called_so():
     rows = scored("digits", "gru", 0.98, 0.01, time=10) + scored("digits", "transformer", 0.98, 0.01, time=34)
     assert verdict(make_run(), rows + crossed(kind="extrapolated")).changes[0].startswith("extrapolated: ")
@@ -168,8 +178,8 @@ def test_seeds_needed_grow_as_the_difference_shrinks():
 def test_table_and_data_hold_every_task():
     run, rows = golden()
     found = verdict(run, rows)
-    assert [line[0] for line in found.table()] == ["task", "language", "digits", "recall"]
-    assert len({len(line) for line in found.table()}) == 1
+    assert [line[0] for line in found.table] == ["task", "language", "digits", "recall"]
+    assert len({len(line) for line in found.table}) == 1
     assert json.loads(json.dumps(found.to_data()))["tasks"]["recall"]["use"] == "transformer"
 
 
