@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from seqloom.lab import words
 from seqloom.lab.crossings import PHASES, Crossing, crossing, interval, steps
-from seqloom.lab.evidence import FAMILIES, pick
+from seqloom.lab.evidence import FAMILIES, Estimate, pick
 from seqloom.lab.figures import Style
 from seqloom.lab.report_figures import Axis, Band, Figure, Line, Point, Table, lines
 from seqloom.lab.verdict import Verdict
@@ -97,7 +97,7 @@ def crossover_table(rows: Rows) -> Table:
             words.title(str(r.labels.get("a", ""))),
             words.title(str(r.labels.get("b", ""))),
             steps(r.value),
-            "no interval" if r.low is None or r.high is None else f"{steps(r.low)} {words.DASH} {steps(r.high)}",
+            interval(Estimate(r.value, r.low, r.high)).strip(" ()") or "no interval",
             r.kind,
         ]
         for r in pick(rows, "crossover")
