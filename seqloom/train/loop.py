@@ -4,10 +4,12 @@ import copy
 import time
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from seqloom.core import runtime
 from seqloom.data.batches import Order
+from seqloom.measure.memory import peak_live_bytes
 from seqloom.tasks.task import Opened, Scores, evaluate
 from seqloom.train import checkpoint
 from seqloom.train.directory import RunDirectory, refuse
@@ -17,7 +19,7 @@ from seqloom.train.progress import Event, Progress
 from seqloom.train.record import SAME, Record, describe
 from seqloom.train.result import Course, Result, time_to_quality_s
 from seqloom.train.schedule import rate_factor
-from seqloom.train.update import NonFiniteError, adamw, draw_from, update
+from seqloom.train.update import NonFiniteError, adamw, draw_from, gradients, update
 
 VALIDATIONS = 20  # in a run, unless the experiment says otherwise
 _TELL_EVERY_S = 0.1
@@ -63,6 +65,7 @@ class Training:
         self.experiment, self.settings = experiment, experiment.optimizer
         self.opened = opened if opened is not None else experiment.task.open(experiment.data_seed)
         self.device = runtime.device()
+        self._devices = [self.device] if self.device.type == "cuda" else []  # whose generators are forked
         self.model = experiment.model_spec(self.opened).build(experiment.seed).to(self.device).train()
         self.optimizer = adamw(self.model, self.settings)
         self.order = Order(self.opened.train.lengths, self.settings.batch_size, experiment.seed)
@@ -90,9 +93,8 @@ class Training:
             KeyboardInterrupt: Ctrl-C, after the step in hand was finished and, with a run directory, saved.
         """
         course = self.course
-        devices = [self.device] if self.device.type == "cuda" else []
         can_resume = self.directory is not None
-        with torch.random.fork_rng(devices=devices), runtime.deterministic(), between_steps(can_resume) as stop:
+        with torch.random.fork_rng(devices=self._devices), runtime.deterministic(), between_steps(can_resume) as stop:
             if course.planned is None:
                 self._plan_steps()
             last_step = course.step + steps if steps is not None else None
@@ -273,8 +275,15 @@ class Training:
             for slot, tensor in self.optimizer.state.get(parameter, {}).items()
         }
 
-    def _peak_bytes(self) -> int | None:
-        return None
+    def _peak_bytes(self) -> int:
+        """Return the peak of live tensors in a step of the longest rows, the optimizer's included; exact."""
+        lengths = self.opened.train.lengths
+        rows = np.argsort(lengths, kind="stable")[-self.settings.batch_size :]
+        self.optimizer.zero_grad(set_to_none=True)
+        with torch.random.fork_rng(devices=self._devices):
+            peak = peak_live_bytes(lambda: gradients(self.model, self.opened.train, rows, self.settings))
+        self.optimizer.zero_grad(set_to_none=True)
+        return peak.total_bytes + sum(t.numel() * t.element_size() for t in self._moments().values())
 
 
 def _check(experiment: Experiment, checkpoint_every: int | None, keep: int) -> None:

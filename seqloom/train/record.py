@@ -1,21 +1,18 @@
 """What a run writes down: run.json, and rows of the ledger."""
 
 import hashlib
-import os
-import platform
 import shlex
 import sys
 import warnings
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from seqloom import __version__
 from seqloom.core import runtime
 from seqloom.core.spec import to_data
 from seqloom.data.batches import Examples
+from seqloom.measure import machine
 from seqloom.measure.ledger import Label, Ledger, Measurement, now
 from seqloom.tasks.task import Opened, sample_rows
 from seqloom.train.checkpoint import CheckpointError
@@ -37,18 +34,8 @@ def describe(experiment: Experiment, opened: Opened) -> dict[str, Any]:
         "digest": experiment.digest(),
         "experiment": to_data(experiment),
         "data": {name: {"examples": len(split), "digest": fingerprint(split)} for name, split in splits.items()},
-        "machine": {
-            "cpu": platform.processor() or platform.machine(),
-            "system": platform.platform(),
-            "cores": os.cpu_count(),
-            "threads": runtime.threads(),
-            "device": str(runtime.device()),
-        },
-        "versions": {
-            "python": platform.python_version(),
-            "seqloom": __version__,
-            **{name: metadata.version(name) for name in ("torch", "numpy", "safetensors")},
-        },
+        "machine": {name: value for name, value in machine.describe(runtime.device()).facts().items() if value},
+        "versions": machine.versions(),
     }
 
 
@@ -74,11 +61,13 @@ class Record:
             **labels,
         }
         self._digest = experiment.digest()
+        self._machine = ""
         self._metric = opened.metric
         self._ledger: Ledger | None = None
 
     def open(self, path: Path) -> list[str]:
         """Write to a ledger from now on; return notices of its damage."""
+        self._machine = machine.describe(runtime.device()).digest()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the damage becomes notices
             self._ledger = Ledger(path)
@@ -114,9 +103,8 @@ class Record:
     def _row(self, what: str, value: float | None, unit: str, **labels: Label) -> Measurement | None:
         if value is None or not np.isfinite(value):
             return None  # a ledger holds numbers alone
-        return Measurement(
-            what=what, value=float(value), unit=unit, labels={**self.labels, **labels}, spec=self._digest
-        )
+        about = {**self.labels, **labels}
+        return Measurement(what=what, value=value, unit=unit, labels=about, spec=self._digest, machine=self._machine)
 
     def _write(self, rows: list[Measurement | None]) -> None:
         ledger = self._ledger

@@ -89,7 +89,7 @@ class Result:
     probe_s: float
     time_to_quality_s: float | None
     parameters: int
-    peak_bytes: int | None
+    peak_bytes: int  # of live tensors in a step of the longest rows
     stopped: bool  # early
     notices: list[str]
 
