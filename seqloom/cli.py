@@ -5,11 +5,13 @@ holds one JSON document and nothing else; progress and errors go to standard err
 """
 
 import contextlib
+import errno
 import functools
 import os
 import shlex
 import sys
 import traceback
+import warnings
 from collections.abc import Callable
 from typing import Any, NoReturn
 
@@ -26,7 +28,9 @@ EPILOGUE = (
     "traceback of an error. Exit codes: 0 done, 1 the work failed, 2 wrong usage or input."
 )
 STOPPED = 130
-USER_ERRORS = (ValueError, FileNotFoundError, FileExistsError, PermissionError, NotADirectoryError, IsADirectoryError)
+# what the user can set right: paths that are wrong, and a disk that is full, over its quota or read-only
+USER_PATHS = (FileNotFoundError, FileExistsError, PermissionError, NotADirectoryError, IsADirectoryError)
+USER_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.ENAMETOOLONG)
 
 
 def main(words: list[str] | None = None) -> NoReturn:
@@ -38,6 +42,7 @@ def run(words: list[str]) -> int:
     """Run a command line and return its exit code."""
     flags = {flag for flag in ("--json", "--debug") if flag in words}
     words = [word for word in words if word not in flags]
+    warnings.showwarning = warn
     try:
         answer = build(words)(words, exit_on_error=False, print_error=False, result_action="return_value")
         if isinstance(answer, Answer):
@@ -60,13 +65,20 @@ def described(error: Exception, debug: bool) -> tuple[str, int]:
         return " ".join(str(error).split()), 2
     if isinstance(error, OSError):
         where = f"'{error.filename}': " if error.filename is not None else ""
-        return f"{where}{error.strerror or error}", 2 if isinstance(error, USER_ERRORS) else 1
+        theirs = isinstance(error, USER_PATHS) or error.errno in USER_ERRNOS
+        return f"{where}{error.strerror or error}", 2 if theirs else 1
     if isinstance(error, ValueError):
         return str(error), 2
     if isinstance(error, MemoryError):
         return "not enough memory; take a smaller --batch-size, --width or length", 1
     hint = "" if debug else "; --debug shows where"
     return f"{type(error).__name__}: {error}{hint}", 1
+
+
+def warn(message: Warning | str, category: type[Warning], filename: str, lineno: int, *_: Any) -> None:
+    """Show a warning as one line; the libraries' own, which users cannot act on, only as far as they are for users."""
+    if issubclass(category, UserWarning):
+        print(f"seqloom: warning: {message}", file=sys.stderr, flush=True)
 
 
 def fail(message: str, code: int) -> int:

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+
 @dataclass(frozen=True)
 class Answer:
     """What a verb found: data for --json, text for people."""

@@ -1,0 +1,234 @@
+"""The verbs on one model: train, evaluate, predict."""
+
+from pathlib import Path
+from typing import Any
+
+from seqloom.cli_options import Given
+from seqloom.cli_output import Answer, number
+from seqloom.core import registry
+
+
+def train(
+    task: str | None = None,
+    *,
+    model: str = "gru",
+    steps: int | None = None,
+    epochs: float | None = None,
+    budget: str | None = None,
+    checkpoint_every: int | None = None,
+    evaluate_every: int | None = None,
+    parameters: int | None = None,
+    seed: int = 0,
+    out: Path | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    given: Given,
+) -> Answer:
+    """Train one model on one task; killed at any moment, --resume goes on bit for bit.
+
+    Parameters
+    ----------
+    task
+        what to learn (seqloom list tasks); not needed with --resume
+    model
+        which architecture (seqloom list models)
+    steps
+        train for so many updates
+    epochs
+        or for so many passes over the training split
+    budget
+        or for a time, e.g. 60s, 5m, 2h
+    checkpoint_every
+        steps between checkpoints; without it, as evaluations
+    evaluate_every
+        steps between evaluations on validation; without it 20 in the run
+    parameters
+        size of the model, token table aside; without it what suits the task, or --width
+    seed
+        of the weights, the order of the examples and dropout
+    out
+        run directory; without it runs/TASK-MODEL-SEED
+    resume
+        go on with the run in the run directory
+    overwrite
+        replace the run in the run directory
+    """
+    from seqloom.train.loop import Training
+    from seqloom.train.progress import Board
+
+    task = task or inferred_task(given)
+    opened = None
+    if task is None and resume and out is not None:
+        experiment = _experiment_of(out)
+    else:
+        if task is None:
+            raise ValueError(
+                f"name a task: seqloom train TASK, TASK being one of {', '.join(registry.catalog('tasks'))}"
+            )
+        length = {"--steps": steps, "--epochs": epochs, "--budget": budget}
+        sizes = {"parameters": parameters, "evaluate_every": evaluate_every}
+        experiment, opened = _new_experiment(task, model, length, seed, sizes, given)
+    where = out or Path("runs") / f"{experiment.task.name()}-{experiment.model.name()}-{experiment.seed}"
+    with Board() as board:
+        training = Training(
+            experiment,
+            opened,
+            where,
+            resume=resume,
+            overwrite=overwrite,
+            checkpoint_every=checkpoint_every,
+            progress=board.add(f"{experiment.task.name()} {experiment.model.name()}"),
+        )
+        told = len(training.notices)
+        for notice in training.notices:
+            board.say(notice)
+        result = training.finish()
+        for notice in result.notices[told:]:
+            board.say(notice)
+    data = {
+        "task": experiment.task.name(),
+        "model": experiment.model.name(),
+        "family": experiment.model.family,
+        "metrics": result.metrics,
+        "metric": result.metric,
+        "floor": training.opened.floor,
+        "parameters": result.parameters,
+        "steps": result.steps,
+        "best_step": result.best_step,
+        "train_s": result.train_s,
+        "time_to_quality_s": result.time_to_quality_s,
+        "peak_bytes": result.peak_bytes,
+        "stopped_early": result.stopped,
+        "notices": result.notices,
+        "run": str(where),
+    }
+    lines = [
+        f"{data['task']}, {data['model']}: {_metrics(result.metrics)} on test; floor {number(data['floor'])}",
+        f"{result.parameters:,} parameters, {result.steps} steps, {number(result.train_s, 's')} of training",
+        f"Run: {where}",
+    ]
+    return Answer(data, "\n".join(lines))
+
+
+def evaluate(run: Path, *, split: str = "test") -> Answer:
+    """Score a trained run.
+
+    Parameters
+    ----------
+    run
+        a run directory of train
+    split
+        train, validation or test
+    """
+    from seqloom.lab.trained import load
+
+    trained = load(run)
+    data = {**trained.scores(split), "notices": trained.notices}
+    lines = [f"notice: {notice}" for notice in trained.notices]
+    lines.append(
+        f"{data['task']}, {data['model']} at step {data['step']}: {_metrics(data['metrics'])} "
+        f"on {data['examples']} examples of {split}; floor {number(data['floor'])}"
+    )
+    return Answer(data, "\n".join(lines))
+
+
+def predict(
+    run: Path,
+    text: str | None = None,
+    *,
+    file: Path | None = None,
+    length: int = 200,
+    temperature: float = 0.0,
+    top_k: int | None = None,
+    seed: int = 0,
+) -> Answer:
+    """Ask a trained run: the label of an input, or the continuation of a prompt.
+
+    Parameters
+    ----------
+    run
+        a run directory of train
+    text
+        one input: text, or numbers separated by spaces, as the task has them
+    file
+        or a file with one input a line
+    length
+        tokens to generate after a prompt
+    temperature
+        0: the likeliest token; 1: drawn from the model's distribution
+    top_k
+        draw only from so many likeliest tokens
+    seed
+        of the drawing
+    """
+    from seqloom.lab.trained import load, read_lines
+    from seqloom.model.generate import Sampling
+
+    if (text is None) == (file is None):
+        raise ValueError('give one input: seqloom predict RUN "some text", or seqloom predict RUN --file FILE')
+    lines = [text] if text is not None else read_lines(file)  # type: ignore[arg-type]
+    trained = load(run)
+    sampling = Sampling(temperature=temperature, top_k=top_k, seed=seed)
+    found = [{"input": line, **trained.answer(line, length, sampling)} for line in lines]
+    data = {"task": trained.experiment.task.name(), "model": trained.experiment.model.name(), "predictions": found}
+    return Answer(data, "\n".join(_prediction(item) for item in found))
+
+
+def _prediction(item: dict[str, Any]) -> str:
+    if "label" in item:
+        chances = ", ".join(f"{name} {chance:.3f}" for name, chance in item["probabilities"].items())
+        return f"{item['label']}\t{chances}\t{item['input']}"
+    return f"{item['input']}{item['continuation']}" if "continuation" in item else f"{item['value']}\t{item['input']}"
+
+
+def _experiment_of(run: Path) -> Any:
+    from seqloom.core.spec import resolve
+    from seqloom.train.directory import read_record
+    from seqloom.train.experiment import Experiment
+
+    record = read_record(run)
+    if "experiment" not in record:
+        raise ValueError(f"'{run}' is a run of {record.get('verb', 'another verb')}; --resume it with that verb")
+    return resolve(Experiment, record["experiment"])
+
+
+def _new_experiment(
+    task: str, model: str, length: dict[str, Any], seed: int, sizes: dict[str, int | None], given: Given
+) -> Any:
+    from seqloom.core.spec import resolve
+    from seqloom.tasks.task import Task
+    from seqloom.train.experiment import Budget, Experiment
+
+    chosen = {option: value for option, value in length.items() if value is not None}
+    if len(chosen) != 1:
+        raise ValueError(
+            f"say how long to train by one of --steps, --epochs, --budget; given: {', '.join(chosen) or 'none'}"
+        )
+    option, value = chosen.popitem()
+    budget = Budget.parse(value) if option == "--budget" else resolve(Budget, {option.removeprefix("--"): value})
+    registry.look_up("zoo", model) if "." not in model else None  # before the data are read
+    opened = resolve(Task, {"name": task, **given.task}).open()
+    if sizes["parameters"] is None and "width" not in given.model:
+        sizes = {**sizes, "parameters": opened.parameters}
+    experiment = Experiment.suited(
+        opened, model, budget, architecture=given.model, seed=seed, settings=given.optimizer, **sizes
+    )
+    return experiment, opened
+
+
+def _metrics(metrics: dict[str, float]) -> str:
+    return ", ".join(f"{name} {number(value)}" for name, value in metrics.items())
+
+
+def architecture(name: str, options: dict[str, Any]) -> Any:
+    """Return a model with those of the options that it has."""
+    from seqloom.core.spec import resolve
+    from seqloom.zoo.architecture import Architecture
+
+    known = {field.name for field in registry.look_up("zoo", name).fields} if "." not in name else set(options)
+    return resolve(Architecture, {"name": name, **{key: value for key, value in options.items() if key in known}})
+
+
+def inferred_task(given: Given) -> str | None:
+    """Return the task that options without a task's name mean: --data is a table to classify."""
+    return "classify" if given.task else None
