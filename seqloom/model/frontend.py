@@ -91,7 +91,11 @@ class ValuesFrontend(nn.Module):
                 segment = segment.unflatten(1, (-1, self.size)).amax(dim=2)
             inputs = inputs.unflatten(1, (-1, self.size)).flatten(2)
         if segment is None:
-            return self.project(inputs), None
+            return self._projected(inputs), None
         # whatever the padding holds, also NaN, stays out
         real = (segment != 0)[..., None]
-        return torch.where(real, self.project(torch.where(real, inputs, 0.0)), 0.0), segment
+        return torch.where(real, self._projected(torch.where(real, inputs, 0.0)), 0.0), segment
+
+    def _projected(self, inputs: Tensor) -> Tensor:
+        # what blocks add to keeps the parameters' precision, also under autocast
+        return self.project(inputs).to(self.project.weight.dtype)
