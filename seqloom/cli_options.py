@@ -17,6 +17,7 @@ from seqloom.core import registry
 from seqloom.core.registry import Field
 
 KINDS = ("task", "model", "optimizer")
+TimeText = Annotated[str, Parameter(allow_leading_hyphen=True)]  # so that a budget below 0 is told what a budget is
 _SCALARS: dict[str, type] = {"bool": bool, "int": int, "float": float, "str": str}
 
 
@@ -62,6 +63,18 @@ def split_names(text: str) -> list[str]:
     if len(set(names)) < len(names):
         raise ValueError(f"'{text}' names one twice; name each once")
     return names
+
+
+def whole_numbers(option: str, text: str) -> list[int]:
+    """Return the whole numbers above 0 of a comma-separated list.
+
+    Raises:
+        ValueError: something else stands there.
+    """
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isascii() and part.isdecimal() and int(part) > 0 for part in parts):
+        raise ValueError(f"{option} '{text}': give whole numbers above 0, separated by commas, such as 256,1024")
+    return [int(part) for part in parts]
 
 
 def fields_of(kind: str, words: list[str]) -> list[Field]:

@@ -1,13 +1,10 @@
-"""What the command line shows: JSON for programs, tables for people, progress on standard error."""
+"""What the command line shows: JSON for programs, tables for people."""
 
 import json
 import math
-import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -16,9 +13,6 @@ class Answer:
 
     data: Any
     text: str
-
-
-LINE_EVERY_S = 5.0  # where standard error is no terminal, one plain line of progress this often
 
 
 def to_json(data: Any) -> str:
@@ -76,71 +70,3 @@ def number(value: float | None, unit: str = "") -> str:
             return f"{value * 1e3:.3g} ms"
         return f"{value:.4g} s" if abs(value) < 120 else f"{value / 60:.3g} min"
     return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.4g}"
-
-
-class Progress:
-    """Shows how far work is: one bar with the time left on a terminal, a plain line now and then elsewhere.
-
-    Call it with what is being done and how much of it: `progress("train gru", 30, 200)`; without figures it says the
-    words once. Use it as a context, so that the terminal is left clean.
-    """
-
-    def __init__(self) -> None:
-        self._what = ""
-        self._last_s = -math.inf
-        self._bar: Any = None
-        self._task: Any = None
-
-    def __enter__(self) -> Self:
-        if sys.stderr.isatty():
-            from rich.console import Console
-            from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
-
-            columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-            self._bar = Progress(*columns, console=Console(stderr=True), transient=True)
-            self._bar.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._bar is not None:
-            self._bar.stop()
-
-    def __call__(self, what: str, done: float | None = None, total: float | None = None) -> None:
-        """Show what is being done, and how much of it is done."""
-        if self._bar is not None:
-            self._show_bar(what, done, total)
-        else:
-            self._show_line(what, done, total)
-
-    def say(self, line: str) -> None:
-        """Write one line to standard error, above the bar if there is one."""
-        if self._bar is not None:
-            self._bar.console.print(line, markup=False, highlight=False)
-        else:
-            sys.stderr.write(f"seqloom: {line}\n")
-            sys.stderr.flush()
-
-    def _show_bar(self, what: str, done: float | None, total: float | None) -> None:
-        from rich.markup import escape
-
-        if self._task is None or what != self._what:
-            if self._task is not None:
-                self._bar.remove_task(self._task)
-            self._task = self._bar.add_task(escape(what), total=total)
-            self._what = what
-        self._bar.update(self._task, completed=done or 0, total=total)
-
-    def _show_line(self, what: str, done: float | None, total: float | None) -> None:
-        now_s = time.monotonic()
-        # every new piece of work says its name, but a quick alternation of pieces must not flood a log
-        if now_s - self._last_s < (LINE_EVERY_S if done is not None or what == self._what else 0.0):
-            return
-        self._what, self._last_s = what, now_s
-        if done is None:
-            self.say(what)
-        elif total:
-            self.say(f"{what}: {done:.6g} of {total:.6g} ({100 * min(done / total, 1):.0f} %)")
-        else:
-            self.say(f"{what}: {done:.6g}")

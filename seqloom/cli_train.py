@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from seqloom.cli_options import Given
+from seqloom.cli_options import Given, TimeText
 from seqloom.cli_output import Answer, number
 from seqloom.core import registry
 
@@ -14,7 +14,7 @@ def train(
     model: str = "gru",
     steps: int | None = None,
     epochs: float | None = None,
-    budget: str | None = None,
+    budget: TimeText | None = None,
     checkpoint_every: int | None = None,
     evaluate_every: int | None = None,
     parameters: int | None = None,

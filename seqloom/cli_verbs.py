@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from seqloom.cli_inform import cite, doctor, list_
-from seqloom.cli_options import Given, split_names
+from seqloom.cli_options import Given, TimeText, split_names, whole_numbers
 from seqloom.cli_output import Answer, number, table
 from seqloom.cli_train import architecture, evaluate, inferred_task, predict, train
 
@@ -16,7 +16,7 @@ def compare(
     task: str | None = None,
     *,
     models: str | None = None,
-    budget: str = "5m",
+    budget: TimeText = "5m",
     seeds: int = 2,
     seed: int = 0,
     parameters: int | None = None,
@@ -90,6 +90,104 @@ def _results(found: dict[str, Any]) -> str:
     return table(["task", "model", "metric", "value", "95 % interval", "training", "peak memory"], rows)
 
 
+def bench(
+    *,
+    models: str = "gru,lstm,mingru,transformer,hybrid",
+    lengths: str | None = None,
+    batch: int = 4,
+    parameters: int = 200_000,
+    budget: TimeText = "45s",
+    out: Path | None = None,
+    seed: int = 0,
+    given: Given,
+) -> Answer:
+    """Time training, prefill and decoding over length, at equal size; name the length where the faster one changes.
+
+    Parameters
+    ----------
+    models
+        separated by commas (seqloom list models)
+    lengths
+        steps, separated by commas; without it 256, 512, ... as far as budget and memory go
+    batch
+        rows
+    parameters
+        of each model, token table aside
+    budget
+        wall time, e.g. 60s, 5m
+    out
+        a folder that is not there yet, for the ledger of the rows
+    seed
+        of weights, tokens and orders
+    """
+    from dataclasses import asdict
+
+    from seqloom.lab.bench import bench as run
+    from seqloom.measure.ledger import Ledger
+    from seqloom.measure.machine import probe
+    from seqloom.train.directory import LEDGER
+    from seqloom.train.experiment import Budget
+    from seqloom.train.progress import Board
+
+    budget_s = Budget.parse(budget).seconds
+    if budget_s is None:
+        raise ValueError(f"budget '{budget}': bench takes a time, such as 45s or 5m")
+    if "width" in given.model:
+        raise ValueError(f"--width {given.model['width']}: bench brings models to equal size; give --parameters N")
+    architectures = [architecture(name, given.model) for name in split_names(models)]
+    wanted = whole_numbers("--lengths", lengths) if lengths is not None else None
+    if out is not None and out.exists():
+        raise ValueError(f"'{out}' exists; name a folder that does not, so that no evidence is mixed")
+    with Board() as board:
+        board.say("measuring this machine's own limits")
+        machine = probe()
+        rows = run(
+            architectures,
+            lengths=wanted,
+            batch=batch,
+            parameters=parameters,
+            budget_s=budget_s,
+            machine=machine,
+            ledger=Ledger(out / LEDGER if out is not None else None),
+            progress=board.say,
+            seed=seed,
+        )
+    data = {
+        "machine": machine.facts(),
+        "rows": [asdict(row) for row in rows],
+        "crossovers": [
+            {**row.labels, "length": row.value, "low": row.low, "high": row.high, "kind": row.kind}
+            for row in rows
+            if row.what == "crossover"
+        ],
+        "ledger": str(out / LEDGER) if out is not None else None,
+    }
+    return Answer(data, _speeds(rows))
+
+
+def _speeds(rows: list[Any]) -> str:
+    phases = {"train_step_s": "training step", "prefill_s": "prefill", "decode_token_s": "one token"}
+    cells: dict[tuple[int, str], dict[str, str]] = {}
+    for row in rows:
+        if row.what in (*phases, "train_peak_bytes"):
+            unit = "bytes" if row.what.endswith("_bytes") else "s"
+            place = (int(row.labels["length"]), str(row.labels["model"]))
+            cells.setdefault(place, {})[row.what] = number(row.value, unit)
+    whats = [*phases, "train_peak_bytes"]
+    lines = [[str(length), model, *(found.get(what, "") for what in whats)] for (length, model), found in cells.items()]
+    blocks = [table(["length", "model", *phases.values(), "training memory"], lines)]
+    for row in rows:
+        if row.what == "crossover":
+            a, b, phase = row.labels["a"], row.labels["b"], phases[str(row.labels["phase"])]
+            between = (
+                f" ({number(row.low)} – {number(row.high)})" if row.low is not None and row.high is not None else ""
+            )
+            blocks.append(f"{phase}: {a} and {b} change places at length {number(row.value)}{between}, {row.kind}")
+        elif row.what == "skipped":
+            blocks.append(f"length {row.labels['length']}, {row.labels['model']}: skipped, {row.labels['reason']}")
+    return "\n".join(blocks)
+
+
 def report(run: Path) -> Answer:
     """Rebuild the report of a comparison from its ledger.
 
@@ -126,6 +224,7 @@ VERBS: dict[str, tuple[Callable[..., Answer], tuple[str, ...]]] = {
     "train": (train, ("task", "model", "optimizer")),
     "evaluate": (evaluate, ()),
     "predict": (predict, ()),
+    "bench": (bench, ("model",)),
     "report": (report, ()),
     "list": (list_, ()),
     "doctor": (doctor, ()),

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from typing import Any
 
 # before torch starts its threads: results, and the time of small matrices, must not depend on the machine's cores
-os.environ.setdefault("OMP_NUM_THREADS", "2")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 import torch
 
-THREADS = 2
+THREADS = 1
 _LOOPBACK = ("127.", "::1", "localhost", "0.0.0.0")
 
 
