@@ -22,6 +22,7 @@ __version__ = "0.1.0"
 
 # public name -> the module that defines it
 _HOME = {
+    "nn": "seqloom.nn",
     "Spec": "seqloom.core.spec",
     "FRESH": "seqloom.core.types",
     "ModelSpec": "seqloom.model.model",
@@ -32,20 +33,26 @@ _HOME = {
     "Training": "seqloom.train.loop",
     "compare": "seqloom.lab.compare",
 }
-_MODULES = ("nn",)
 
-__all__ = [  # noqa: PLE0604
+__all__ = [
+    "FRESH",
+    "Budget",
+    "Experiment",
+    "Model",
+    "ModelSpec",
+    "Optimizer",
+    "Spec",
+    "Training",
     "__version__",
-    *_HOME,
-    *_MODULES,
+    "compare",
+    "nn",
 ]
 
 
 def __getattr__(name: str) -> Any:
     if name in _HOME:
-        return getattr(importlib.import_module(_HOME[name]), name)
-    if name in _MODULES:
-        return importlib.import_module(f"{__name__}.{name}")
+        module = importlib.import_module(_HOME[name])
+        return module if _HOME[name] == f"{__name__}.{name}" else getattr(module, name)
     raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
 
 

@@ -10,6 +10,7 @@ from seqloom.cli_inform import cite, doctor, list_
 from seqloom.cli_options import Given, TimeText, split_names, whole_numbers
 from seqloom.cli_output import Answer, number, table
 from seqloom.cli_train import architecture, evaluate, inferred_task, predict, train
+from seqloom.core import registry
 
 
 def compare(
@@ -62,15 +63,20 @@ def compare(
         raise ValueError(f"--width {given.model['width']}: compare brings models to equal size; give --parameters N")
     task = task or inferred_task(given)
     names = split_names(models) if models is not None else list(MODELS)
+    for name in names:
+        architecture(name, given.model)  # wrong values are told before any data are read
+        for option in set(given.model) - {field.name for field in registry.look_up("zoo", name).fields}:
+            raise ValueError(f"--{option.replace('_', '-')}: '{name}' has no {option}; leave one of them out")
     tasks = [{"name": task, **given.task}] if task else [{"name": name} for name in TASKS]
     comparison = Comparison(
         tasks=tuple(resolve(Task, item) for item in tasks),
-        models=tuple(architecture(name, given.model) for name in names),
+        models=tuple(names),
         budget=Budget.parse(budget),
         seeds=seeds,
         seed=seed,
         parameters=parameters,
         settings=given.optimizer,
+        architecture=given.model,
         with_bench=bench,
     )
     where = out or Path("runs") / (f"compare-{task}" if task else "compare")
