@@ -7,9 +7,12 @@ writes: it holds a lock that the system lets go of when the process ends, howeve
 import errno
 import fcntl
 import json
+import os
 import shutil
+import weakref
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from seqloom.train.checkpoint import sweep, write_whole
 
@@ -49,10 +52,10 @@ class RunDirectory:
         self.path = path
         self.notices: list[str] = []
         self._owns = (CHECKPOINTS, LEDGER, REPORT, *owns)
-        self._lock: BinaryIO | None = None
+        self._unlock: Callable[[], object] = lambda: None
         try:
             path.mkdir(parents=True, exist_ok=True)
-            self._lock = _locked(path)
+            self._unlock = weakref.finalize(self, os.close, _locked(path))  # at the latest when nobody holds this
             self.record = self._open(record, same, resume, overwrite)
         except OSError as error:
             self.close()
@@ -73,9 +76,7 @@ class RunDirectory:
 
     def close(self) -> None:
         """Let others write in the directory."""
-        if self._lock is not None:
-            self._lock.close()
-            self._lock = None
+        self._unlock()
 
     def _open(self, record: dict[str, Any], same: tuple[str, ...], resume: bool, overwrite: bool) -> dict[str, Any]:
         sweep(self.path)
@@ -172,15 +173,15 @@ def _plain(value: Any) -> Any:
     return json.loads(json.dumps(value))
 
 
-def _locked(path: Path) -> BinaryIO:
-    handle = open(path / _LOCK, "ab")  # noqa: SIM115  held as long as the run
+def _locked(path: Path) -> int:
+    handle = os.open(path / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        handle.close()
+        os.close(handle)
         raise ValueError(f"another process is writing in '{path}'; wait for it, or name another directory") from None
     except OSError as error:
         if error.errno not in (errno.ENOLCK, errno.ENOTSUP):  # a file system without locks
-            handle.close()
+            os.close(handle)
             raise
     return handle
