@@ -13,6 +13,7 @@ from seqloom.lab import words
 from seqloom.measure.ledger import Measurement
 
 FAMILIES = ("recurrent", "attention", "hybrid")
+ABSENT = ("missing", "failed", "skipped")  # rows that say, by the label `why` or `reason`, what was not measured
 
 
 @dataclass(frozen=True)
@@ -148,7 +149,7 @@ def _above_floor(quality: Estimate | None, task: Mapping[str, Any]) -> bool | No
 
 def _why_missing(rows: list[Measurement]) -> str:
     for row in rows:
-        if row.what in ("missing", "failed", "skipped"):
+        if row.what in ABSENT:
             return str(row.labels.get("why") or row.labels.get("reason") or row.what)
     if rows:
         return "it was trained, but the run ended before its test"

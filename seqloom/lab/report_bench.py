@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from seqloom.lab import words
 from seqloom.lab.crossings import PHASES, Crossing, crossing, interval, steps
-from seqloom.lab.evidence import FAMILIES, Estimate, pick
+from seqloom.lab.evidence import ABSENT, FAMILIES, Estimate, pick
 from seqloom.lab.figures import Style
 from seqloom.lab.report_figures import Axis, Band, Figure, Line, Point, Table, lines
 from seqloom.lab.verdict import Verdict
@@ -61,11 +61,7 @@ def _cell(row: Measurement | None, read: Callable[[float], str], rows: Rows, wha
         spread = "" if row.low is None or row.high is None else f" ({read(row.low)} {words.DASH} {read(row.high)})"
         return f"{read(row.value)}{spread}" + ("" if row.kind == "measured" else f", {row.kind}")
     for lack in rows:
-        if (
-            lack.what in ("missing", "skipped")
-            and lack.labels.get("model") == model
-            and lack.labels.get("length") == length
-        ):
+        if lack.what in ABSENT and lack.labels.get("model") == model and lack.labels.get("length") == length:
             return f"not measured: {lack.labels.get('why') or lack.labels.get('reason') or 'no reason given'}"
     return "not measured"
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from seqloom.lab import wording, words
-from seqloom.lab.evidence import Entry, apart
+from seqloom.lab.evidence import ABSENT, Entry, apart
 from seqloom.lab.report_figures import Table
 from seqloom.lab.verdict import RULE, TaskVerdict, Verdict
 
@@ -31,7 +31,8 @@ def kicker(run: Run, verdict: Verdict) -> str:
 
 
 def chips(run: Run, rows: list[Any]) -> list[str]:
-    """Return which kinds of numbers the report holds."""
+    """Return which kinds of numbers the report holds; a row that says why one is missing is none of them."""
+    rows = [row for row in rows if row.what not in ABSENT]
     kinds = {kind: sum(row.kind == kind for row in rows) for kind in ("measured", "predicted", "extrapolated")}
     found = ["every number measured"] if kinds["measured"] == len(rows) else [f"{kinds['measured']} numbers measured"]
     looks = {"predicted": "dashed", "extrapolated": "dotted"}
