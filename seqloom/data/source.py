@@ -1,9 +1,7 @@
-"""Sources: data that are on every machine, and plain text of the user's."""
+"""Sources: data that are on every machine."""
 
-import gzip
 import hashlib
 import sysconfig
-import zlib
 from pathlib import Path
 from typing import NamedTuple
 
@@ -51,34 +49,3 @@ def handwritten_digits() -> tuple[np.ndarray, np.ndarray]:
     """
     images, labels = load_digits(return_X_y=True)
     return np.asarray(images, dtype=np.float32).reshape(-1, 8, 8), np.asarray(labels, dtype=np.int64)
-
-
-def read_text(path: str | Path) -> bytes:
-    """Return a UTF-8 text file's bytes; one that ends in .gz is unpacked.
-
-    Raises:
-        ValueError: the file is missing, unreadable, empty, or not UTF-8; the message says where.
-    """
-    path = Path(path)
-    try:
-        content = path.read_bytes()
-        if path.suffix == ".gz":
-            content = gzip.decompress(content)
-    except FileNotFoundError:
-        raise ValueError(f"no file '{path}'; check the path given as --data") from None
-    except (OSError, EOFError, zlib.error) as error:
-        raise ValueError(f"cannot read '{path}': {error}") from None
-    if not content:
-        raise ValueError(f"'{path}' is empty; name a file with text in it")
-    try:
-        content.decode("utf-8")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise ValueError(
-            f"'{path}' is not UTF-8: byte 0x{content[error.start]:02x} in line {line} (offset {error.start}); "
-            f"convert it, e.g. iconv -f latin1 -t utf-8"
-        ) from None
-    if 0 in content:
-        line = content.count(b"\n", 0, content.index(0)) + 1
-        raise ValueError(f"'{path}' has a NUL byte in line {line}: it is no text file, or UTF-16; convert it to UTF-8")
-    return content

@@ -8,7 +8,8 @@ import numpy as np
 import pydantic
 
 from seqloom.data.batches import Windows
-from seqloom.data.source import Source, read_text, share, standard_library
+from seqloom.data.source import Source, share, standard_library
+from seqloom.data.text import read_text
 from seqloom.model.frontend import Tokens
 from seqloom.model.head import NextToken
 from seqloom.tasks.task import Opened, Task
@@ -30,16 +31,17 @@ class Language(Task):
 
     metric: ClassVar[str] = "bits_per_byte"
     better: ClassVar[str] = "lower"
-    data: str | None = None  # a UTF-8 text file, also .gz; None: the Python standard library
+    data: str | None = None  # a text file, also .gz; None: the Python standard library
+    encoding: str = "utf-8"  # of the text file; the model reads it as UTF-8
     length: int = pydantic.Field(default=256, gt=0)  # bytes of a window
 
     def open(self, seed: int = 0) -> Opened:
         """Read the text; the split does not depend on the seed.
 
         Raises:
-            ValueError: the file is missing, empty, not UTF-8, or too short to be split.
+            ValueError: the file is missing, empty, not in that encoding, or too short to be split.
         """
-        streams, title, facts = _own_text(self.data) if self.data is not None else _library()
+        streams, title, facts = _own_text(self.data, self.encoding) if self.data is not None else _library()
         train, validation, test = (Windows(stream, self.length) for stream in streams)
         names = ("train_bytes", "validation_bytes", "test_bytes")
         return Opened(
@@ -97,8 +99,8 @@ def _library() -> tuple[list[np.ndarray], str, dict[str, Any]]:
     return streams, "Python source, next byte", facts
 
 
-def _own_text(path: str) -> tuple[list[np.ndarray], str, dict[str, Any]]:
-    content = np.frombuffer(read_text(path), dtype=np.uint8)
+def _own_text(path: str, encoding: str) -> tuple[list[np.ndarray], str, dict[str, Any]]:
+    content = np.frombuffer(read_text(path, encoding).encode(), dtype=np.uint8)
     cuts = [round(len(content) * _SHARES[0]), round(len(content) * (_SHARES[0] + _SHARES[1]))]
     streams = np.split(content, cuts)
     if min(map(len, streams)) < 2:

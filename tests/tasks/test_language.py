@@ -69,7 +69,7 @@ def test_the_users_text_is_split_by_position_and_nothing_is_lost(tmp_path: Path)
     ("content", "message"),
     [
         (b"", "is empty"),
-        ("naïve\ncafé".encode("latin-1") * 50, r"not UTF-8: byte 0xef in line 1 \(offset 2\).*iconv"),
+        ("naïve\ncafé".encode("latin-1") * 50, r"not UTF-8: byte 0xef in line 1 \(offset 2\).*--encoding latin-1"),
         (b"one\ntwo\0three" * 50, "NUL byte in line 2"),
         (b"too short", "9 bytes, too few"),
     ],

@@ -1,0 +1,154 @@
+"""Tokenizers: text to numbers and back. Bytes, or byte-level BPE learnt from the training split; neither knows an
+unknown word, since both fall back to bytes.
+
+Bytes of "Fee, fee!" are 70 101 101 44 ...; BPE with lower=True may give " fee" "," " fee" "!".
+"""
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from tokenizers import Tokenizer as Engine
+from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
+
+_BYTES = 256
+_CHUNK = 1000  # texts encoded at a time, to bound memory
+_LEARN_CHARACTERS = 20_000_000  # BPE is learnt from no more: frequencies change little beyond
+
+
+class Tokenizer(ABC):
+    """A map of text to numbers below `vocabulary`, the same wherever its JSON is loaded."""
+
+    vocabulary: int
+
+    @abstractmethod
+    def encode_batch(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        """Return the tokens of all texts in a row (N,) and offsets (n + 1,): text i is tokens[offsets[i]:offsets[i+1]].
+
+        The tokens are of the smallest unsigned type that holds the vocabulary.
+        """
+
+    @abstractmethod
+    def decode(self, tokens: Iterable[int]) -> str:
+        """Return the text of tokens; bytes that are no UTF-8, as when cut inside a character, show as U+FFFD."""
+
+    @abstractmethod
+    def to_json(self) -> str:
+        """Return everything as JSON text, for `tokenizer_from_json`."""
+
+    def encode(self, text: str) -> np.ndarray:
+        """Return the tokens (T,) of one text."""
+        return self.encode_batch([text])[0]
+
+
+class Bytes(Tokenizer):
+    """The bytes of UTF-8: 256 tokens, nothing to learn."""
+
+    vocabulary = _BYTES
+
+    def __init__(self, lower: bool = False) -> None:
+        self.lower = lower
+
+    def encode_batch(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        """Return bytes and offsets. Work O(N)."""
+        pieces = [(text.lower() if self.lower else text).encode() for text in texts]
+        return np.frombuffer(b"".join(pieces), dtype=np.uint8), _offsets(map(len, pieces))
+
+    def decode(self, tokens: Iterable[int]) -> str:
+        """Return the text of bytes."""
+        return bytes(tokens).decode("utf-8", errors="replace")
+
+    def to_json(self) -> str:
+        """Return the kind and its setting."""
+        return json.dumps({"kind": "bytes", "lower": self.lower})
+
+
+class BPE(Tokenizer):
+    """Byte-pair encoding over bytes: frequent strings within words become tokens.
+
+    Source: Sennrich et al. 2016, arXiv 1508.07909; on bytes: Radford et al. 2019. Learnt and run by HF tokenizers.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self.vocabulary = engine.get_vocab_size()
+
+    @classmethod
+    def learn(cls, texts: Sequence[str], vocabulary: int = 8000, lower: bool = False) -> "BPE":
+        """Learn from texts, the training split's alone; from evenly spread ones if there are more than 20 million
+        characters.
+
+        Args:
+            texts: any.
+            vocabulary: tokens at most, the 256 bytes among them; little text gives fewer.
+            lower: whether upper case is read as lower case.
+
+        Raises:
+            ValueError: a vocabulary without room for the bytes.
+        """
+        if vocabulary < _BYTES:
+            raise ValueError(f"vocabulary = {vocabulary} has no room for the {_BYTES} bytes; take more")
+        engine = Engine(models.BPE())
+        if lower:
+            engine.normalizer = normalizers.Lowercase()
+        # a word at a text's start is the same token as inside
+        engine.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+        engine.decoder = decoders.ByteLevel()
+        trainer = trainers.BpeTrainer(
+            vocab_size=vocabulary,
+            min_frequency=2,
+            show_progress=False,
+            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        )
+        step = -(-sum(map(len, texts)) // _LEARN_CHARACTERS) or 1
+        engine.train_from_iterator(texts[::step], trainer=trainer)
+        return cls(engine)
+
+    def encode_batch(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        """Return tokens and offsets. Work O(N)."""
+        kind = np.min_scalar_type(self.vocabulary - 1)
+        parts = [np.zeros(0, kind)]
+        lengths: list[int] = []
+        for start in range(0, len(texts), _CHUNK):
+            encodings = self._engine.encode_batch_fast(list(texts[start : start + _CHUNK]))
+            parts.extend(np.array(encoding.ids, dtype=kind) for encoding in encodings)
+            lengths.extend(len(encoding) for encoding in encodings)
+        return np.concatenate(parts), _offsets(lengths)
+
+    def decode(self, tokens: Iterable[int]) -> str:
+        """Return the text of tokens, without the space put before the first word."""
+        return self._engine.decode(list(map(int, tokens))).removeprefix(" ")
+
+    def to_json(self) -> str:
+        """Return the vocabulary and the merges, in the format of HF tokenizers."""
+        return json.dumps({"kind": "bpe", "tokenizer": json.loads(self._engine.to_str())}, ensure_ascii=False)
+
+
+def tokenizer_from_json(text: str) -> Tokenizer:
+    """Return the tokenizer that `to_json` wrote.
+
+    Raises:
+        ValueError: the text is no such JSON.
+    """
+    try:
+        data: dict[str, Any] = json.loads(text)
+        if data["kind"] == "bytes":
+            return Bytes(lower=data["lower"])
+        if data["kind"] == "bpe":
+            return BPE(Engine.from_str(json.dumps(data["tokenizer"])))
+    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        raise ValueError(f"no tokenizer in this JSON: {error!r}; give what to_json wrote") from None
+    raise ValueError(f"tokenizer kind '{data['kind']}' is unknown; it must be 'bytes' or 'bpe'")
+
+
+def truncated(tokens: np.ndarray, offsets: np.ndarray, length: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return tokens and offsets with only the first `length` tokens of each text. Work O(N)."""
+    lengths = np.diff(offsets)
+    within = np.arange(len(tokens)) - np.repeat(offsets[:-1], lengths)
+    return tokens[within < length], _offsets(np.minimum(lengths, length))
+
+
+def _offsets(lengths: Iterable[int] | np.ndarray) -> np.ndarray:
+    return np.concatenate([[0], np.cumsum(np.fromiter(lengths, dtype=np.int64))])
