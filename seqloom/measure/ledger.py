@@ -156,9 +156,6 @@ class Ledger:
             if (what is None or row.what == what) and all(row.labels.get(key) == label for key, label in labels.items())
         ]
 
-    def __len__(self) -> int:
-        return len(self._rows)
-
     def _read(self, path: Path) -> None:
         content = path.read_bytes()
         self._torn = bool(content) and not content.endswith(b"\n")

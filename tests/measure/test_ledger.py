@@ -115,11 +115,15 @@ def test_numbers_of_numpy_become_plain() -> None:
     assert json.loads(made.to_json())["n"] == 3
 
 
+def test_an_empty_ledger_is_not_taken_for_none() -> None:
+    assert Ledger()
+
+
 def test_a_ledger_in_memory_writes_nothing(tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     ledger = Ledger()
     ledger.append(row())
-    assert len(ledger) == 1 and list(tmp_path.iterdir()) == []
+    assert len(ledger.rows()) == 1 and list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.faults

@@ -1,0 +1,1 @@
+"""The laboratory: comparisons, benches, gradients, laws, verdicts and reports."""
