@@ -15,12 +15,13 @@ import warnings
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from cyclopts import App, CycloptsError
+from cyclopts import App, CycloptsError, Parameter
 
 from seqloom import __version__
 from seqloom.cli_options import with_options
 from seqloom.cli_output import Answer, to_json
 from seqloom.cli_verbs import VERBS
+from seqloom.core import runtime
 
 HELP = "Choose, train, parallelise and ship sequence models: recurrent, attention, or both."
 EPILOGUE = (
@@ -40,6 +41,7 @@ def main(words: list[str] | None = None) -> NoReturn:
 
 def run(words: list[str]) -> int:
     """Run a command line and return its exit code."""
+    runtime.share_the_machine()
     flags = {flag for flag in ("--json", "--debug") if flag in words}
     words = [word for word in words if word not in flags]
     warnings.showwarning = warn
@@ -107,6 +109,7 @@ def build(words: list[str]) -> App:
         help_epilogue=EPILOGUE,
         help_format="plaintext",
         version=__version__,
+        default_parameter=Parameter(negative_bool=()),
         suppress_keyboard_interrupt=False,
     )
     for name, (verb, kinds) in VERBS.items():

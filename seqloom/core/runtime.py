@@ -68,6 +68,15 @@ def data_dir() -> Path | None:
     return beside if beside.is_dir() else None
 
 
+def share_the_machine() -> None:
+    """Let threads that wait sleep instead of spinning; call before torch is imported, where a process begins.
+
+    A thread that spins holds its core while the one it waits for is kept from running by another program: on two
+    cores with one other busy process, steps of small models took 25 times as long. The user's own settings win.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
 def set_threads(n: int) -> None:
     """Compute with n CPU threads; sums then depend on n, so runs are compared at the same n.
 
