@@ -1,4 +1,4 @@
-"""Compare: train every candidate on every task under one budget, measure how they grow with length, give the verdict."""
+"""Compare: train every candidate on every task under one budget, measure growth with length, give the verdict."""
 
 import math
 from dataclasses import dataclass, field, replace
@@ -30,6 +30,7 @@ from seqloom.zoo.architecture import Architecture
 TASKS = ("digits", "recall", "language")
 MODELS = ("gru", "lstm", "mingru", "transformer", "hybrid")
 BENCH_SHARE = 0.15  # of a budget in seconds goes to speed over length
+VALIDATION_EXAMPLES = 256  # scored for each point of a learning curve: curves must not cost what training costs
 FLOW_ROWS = 8  # rows whose gradients are followed back in time
 SLICE_S = 0.5  # trainings take turns of this length, so that a slow spell of the machine hits all alike
 
@@ -190,6 +191,7 @@ class _Lab:
             parameters=self.comparison.parameters or opened.parameters,
             settings=self.comparison.settings,
             architecture=self.comparison.architecture,
+            validation_examples=VALIDATION_EXAMPLES,
         )
         return Training(
             experiment,

@@ -15,7 +15,7 @@ from seqloom.model.head import NextToken
 from seqloom.tasks.task import Opened, Task
 
 _SHARES = (0.90, 0.05, 0.05)
-_CAPS = (4_000_000, 100_000, 250_000)  # bytes of the standard library used: enough to learn from, quick to score on
+_CAPS = (4_000_000, 2**15, 2**16)  # bytes of the standard library used: enough to learn from, quick to score on
 _SEPARATOR = b"\0"  # between files; no text holds it
 
 
