@@ -18,6 +18,7 @@ from seqloom.core.registry import Field
 
 KINDS = ("task", "model", "optimizer")
 TimeText = Annotated[str, Parameter(allow_leading_hyphen=True)]  # so that a budget below 0 is told what a budget is
+OnFlag = Annotated[bool, Parameter(negative_bool="no-")]
 _SCALARS: dict[str, type] = {"bool": bool, "int": int, "float": float, "str": str}
 
 
@@ -131,7 +132,9 @@ def with_options(verb: Callable[..., Any], kinds: Iterable[str], words: list[str
 
 def _parameter(name: str, item: Field, group: Group) -> inspect.Parameter:
     default = "" if item.default in (None, "None") else f" [default: {item.default}]"
-    annotation = Annotated[_type(item.annotation) | None, Parameter(help=item.doc + default, group=group)]
+    negative = () if item.default == "False" else "no-"  # a flag that is off needs no second way to be off
+    about = Parameter(help=item.doc + default, group=group, negative_bool=negative)
+    annotation = Annotated[_type(item.annotation) | None, about]
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from seqloom.cli_inform import cite, doctor, list_
-from seqloom.cli_options import Given, TimeText, split_names, whole_numbers
+from seqloom.cli_options import Given, OnFlag, TimeText, split_names, whole_numbers
 from seqloom.cli_output import Answer, number, table
 from seqloom.cli_train import architecture, evaluate, inferred_task, predict, train
 from seqloom.core import registry
@@ -21,7 +21,7 @@ def compare(
     seeds: int = 2,
     seed: int = 0,
     parameters: int | None = None,
-    bench: bool = True,
+    bench: OnFlag = True,
     out: Path | None = None,
     resume: bool = False,
     overwrite: bool = False,
@@ -82,6 +82,8 @@ def compare(
     where = out or Path("runs") / (f"compare-{task}" if task else "compare")
     with Board() as board:
         found = run(comparison, where, command=_command(), resume=resume, overwrite=overwrite, board=board)
+        for notice in found["notices"]:
+            board.say(notice)
     return Answer(found, "\n\n".join([_results(found), found["verdict"], f"Report: {found['report']}"]))
 
 

@@ -119,6 +119,11 @@ def test_a_misspelt_word_is_corrected(call, words, told):
         (["evaluate", "nowhere"], "nowhere"),
         (["predict", "nowhere"], "one input"),
         (["report", "nowhere"], "nowhere"),
+        (["bench", "--lengths", "256,none"], "256,none"),
+        (["bench", "--budget", "100 steps"], "100 steps"),
+        (["train", "classify", "--steps", "1"], "data"),
+        (["compare", "--data", "missing.csv", "--text", "a", "--label", "b"], "missing.csv"),
+        (["train", "digits", "--model", "gru", "--heads", "2", "--steps", "1"], "heads"),
         (["cite", "--run", "nowhere"], "nowhere"),
     ],
 )
@@ -240,6 +245,40 @@ def test_doctor_gives_reasons(call):
     assert code == 0 and found["machine"]["cores"] >= 1
     assert set(found["kernels"]) == set(registry.kernels())
     assert all(isinstance(why, list) for kernels in found["kernels"].values() for why in kernels.values())
+
+
+@pytest.mark.slow
+def test_compare_gives_what_checks_rely_on_and_report_rebuilds_it(call, tmp_path):
+    out = tmp_path / "run"
+    words = ["compare", "digits", "--models", "gru,transformer", "--budget", "4 steps", "--seeds", "2", "--no-bench"]
+    code, text, err = call(*words, "--parameters", "5000", "--out", str(out), "--json")
+    assert code == 0, err
+    found = json.loads(text)
+    assert {"verdict", "rows", "report"} <= set(found)
+    assert [row["model"] for row in found["rows"]] == ["gru", "transformer"]
+    for row in found["rows"]:
+        assert {"task", "model", "family", "parameters", "metrics", "train_s", "peak_bytes"} <= set(row)
+        accuracy = row["metrics"]["accuracy"]
+        assert accuracy["low"] <= accuracy["value"] <= accuracy["high"]
+    first = (out / "report.html").read_bytes()
+    code, text, _ = call("report", str(out), "--json")
+    assert code == 0 and json.loads(text)["verdict"] == found["verdict"]
+    assert (out / "report.html").read_bytes() == first
+    code, _, err = call(*words, "--out", str(out))
+    assert code == 2 and "--overwrite" in err
+    code, text, _ = call("evaluate", str(out / "digits" / "gru-0"), "--json")
+    assert code == 0 and json.loads(text)["task"] == "digits"
+
+
+@pytest.mark.slow
+def test_bench_gives_rows_for_each_model_and_length(call, tmp_path):
+    words = ["bench", "--models", "gru,transformer", "--lengths", "16,32", "--parameters", "5000", "--budget", "30s"]
+    code, out, err = call(*words, "--json", "--out", str(tmp_path / "run"))
+    assert code == 0, err
+    found = json.loads(out)
+    got = {(row["labels"]["model"], row["labels"]["length"]) for row in found["rows"] if row["what"] == "train_step_s"}
+    assert got == {(model, length) for model in ("gru", "transformer") for length in (16, 32)}
+    assert len((tmp_path / "run" / "ledger.jsonl").read_text().splitlines()) == len(found["rows"])
 
 
 def test_cite_gives_bibtex_of_names_and_of_a_run(call, trained):
