@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from sklearn.datasets import load_digits
 
 _TESTS = {"test", "tests", "idle_test", "site-packages", "dist-packages", "__pycache__"}
 
@@ -47,5 +46,7 @@ def handwritten_digits() -> tuple[np.ndarray, np.ndarray]:
 
     Source: Alpaydin and Kaynak 1998, UCI Optical Recognition of Handwritten Digits (its test part).
     """
+    from sklearn.datasets import load_digits  # here, since it takes a second that other sources need not wait
+
     images, labels = load_digits(return_X_y=True)
     return np.asarray(images, dtype=np.float32).reshape(-1, 8, 8), np.asarray(labels, dtype=np.int64)
