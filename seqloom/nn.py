@@ -63,7 +63,9 @@ class _Recurrent(nn.Module):
     def _cell(self) -> str:
         return self.cell
 
-    def _layer(self, x: Tensor, state: States, where: Where | None, layer: int, direction: int) -> tuple[Tensor, States]:
+    def _layer(
+        self, x: Tensor, state: States, where: Where | None, layer: int, direction: int
+    ) -> tuple[Tensor, States]:
         suffix = _suffix(layer, direction)
         weights = [getattr(self, name + suffix) for name in ("weight_ih", "weight_hh")]
         biases = [getattr(self, name + suffix) if self.bias else None for name in ("bias_ih", "bias_hh")]
@@ -145,7 +147,9 @@ class _Recurrent(nn.Module):
         """Return the arguments that differ from torch's defaults."""
         parts = [f"{self.input_size}, {self.hidden_size}"]
         defaults = {"num_layers": 1, "bias": True, "batch_first": False, "dropout": 0.0, "bidirectional": False}
-        parts += [f"{name}={getattr(self, name)}" for name, default in defaults.items() if getattr(self, name) != default]
+        parts += [
+            f"{name}={getattr(self, name)}" for name, default in defaults.items() if getattr(self, name) != default
+        ]
         return ", ".join(parts)
 
 

@@ -29,8 +29,10 @@ def agree(ours, theirs, given, *state) -> None:
     mine, other = flat(ours(given, *state)), flat(theirs(given, *state))
     for a, b in zip(mine, other, strict=True):
         torch.testing.assert_close(a, b, rtol=0, atol=1e-12)
-    grads = [torch.autograd.grad(sum(t.sin().sum() for t in out), module.parameters())
-             for out, module in ((mine, ours), (other, theirs))]
+    grads = [
+        torch.autograd.grad(sum(t.sin().sum() for t in out), module.parameters())
+        for out, module in ((mine, ours), (other, theirs))
+    ]
     for a, b in zip(*grads, strict=True):
         torch.testing.assert_close(a, b, rtol=0, atol=1e-11)
 

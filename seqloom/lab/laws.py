@@ -6,6 +6,7 @@ steps some tens of times that).
 """
 
 import copy
+import functools
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -392,7 +393,7 @@ def _on_ranks(mixer: SequenceMixer, x: Tensor, ranks: int) -> Tensor:
     for thread in threads:
         thread.join()
     _claim(all(output is not None for output in outputs), "a rank failed")
-    return sum(outputs[1:], start=outputs[0])
+    return functools.reduce(torch.add, outputs)
 
 
 def _claim(holds: bool, what: str) -> None:

@@ -157,14 +157,15 @@ class AttentionMixer(SequenceMixer):
 
     def _attend_blocks(self, query: Tensor, new: AttentionState) -> Tensor:
         """Attend in blocks of `window` queries to their own and the neighbouring blocks: linear in T."""
-        assert self.window is not None
+        window = self.window
+        assert window is not None
         batch, length = query.shape[0], query.shape[1]
-        n_blocks = -(-length // self.window)
+        n_blocks = -(-length // window)
 
         def blocks(entry: Tensor) -> Tensor:  # (B, T, ...) -> (B, n, W, ...), padded with zeros: id 0 is padding
-            missing = n_blocks * self.window - length
+            missing = n_blocks * window - length
             padded = torch.cat([entry, entry.new_zeros((batch, missing, *entry.shape[2:]))], dim=1)
-            return padded.unflatten(1, (n_blocks, self.window))
+            return padded.unflatten(1, (n_blocks, window))
 
         def with_previous(entry: Tensor) -> Tensor:  # (B, n, W, ...) -> (B n, 2 W, ...)
             before = torch.cat([torch.zeros_like(entry[:, :1]), entry[:, :-1]], dim=1)

@@ -95,7 +95,7 @@ class Model(nn.Module):
         steps = batch * length if self.spec.head.kind == "next_token" else batch
         cost += Cost(flops=2 * steps * head.numel(), bytes=head.numel() * head.element_size(), depth=1)
         if self.spec.frontend.kind != "tokens":
-            weight = self.frontend.project.weight  # type: ignore[union-attr]
+            weight = self.frontend.get_parameter("project.weight")
             cost += Cost(
                 flops=2 * batch * length * weight.numel(), bytes=weight.numel() * weight.element_size(), depth=1
             )

@@ -25,7 +25,7 @@ def reference(a: Tensor, b: Tensor, h0: Tensor | None = None) -> Tensor:
     """
     if a.shape != b.shape:
         raise ValueError(f"scan needs a and b of one shape (B, T, N), got {tuple(a.shape)} and {tuple(b.shape)}")
-    h = torch.zeros_like(b[:, 0]) if h0 is None and b.shape[1] else h0
+    h = h0 if h0 is not None else b.new_zeros((b.shape[0], b.shape[2]))
     outputs: list[Tensor] = []
     for a_t, b_t in zip(a.unbind(1), b.unbind(1), strict=True):
         h = a_t * h + b_t

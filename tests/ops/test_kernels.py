@@ -101,9 +101,7 @@ def test_ops_pass_the_checks_of_torch_library(name) -> None:
             states, saved = torch.ops.seqloom.recurrence(*arguments)
             grads = torch.ones_like(states)
             arguments = (cell, grads, w_hh.detach(), states.detach(), saved.detach(), where.start, where.real)
-    results = torch.library.opcheck(
-        getattr(torch.ops.seqloom, name).default, arguments, raise_exception=False
-    )
+    results = torch.library.opcheck(getattr(torch.ops.seqloom, name).default, arguments, raise_exception=False)
     assert set(results.values()) == {"SUCCESS"}, results
 
 
