@@ -121,7 +121,8 @@ def method(run: Run, verdict: Verdict) -> list[str]:
         "Time to quality is the training time until a model is within 1 % of its own best validation score: it "
         "compares speeds of learning only between models of like quality, which is how the verdict uses it.",
         "A model is shown better than another where their intervals do not overlap. Among models that none is shown "
-        f"better than, the one that got there sooner is preferred; otherwise the best score. {RULE}",
+        "better than, the best score is preferred, or one whose score lies within its interval and that got there in a "
+        f"shown shorter time. {RULE}",
         "Measured numbers are drawn solid, predicted ones dashed, extrapolated ones dotted.",
     ]
     return said

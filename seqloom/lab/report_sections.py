@@ -74,12 +74,13 @@ def fits_hardware(entry: Entry, run: Run) -> tuple[str, bool]:
 
 def _note(key: str, entry: Entry, task: TaskVerdict) -> str:
     others = [e.title for e in task.equals if e is not entry]
+    peers = [e for e in task.peers if e is not entry]
     if entry.above_floor is False:
         return "does not clearly beat the floor"
     if key == "best" and others:
         return f"no difference from {words.listing(others)} shown"
     if key == "fastest":
-        return "among those no model is shown better than" if others else "the only one shown this good"
+        return "among models of like score" if peers else "no other is known to be as good"
     if key == "smallest":
         if entry.decode_s:
             return f"decodes {words.count(1 / max(entry.decode_s.value, 1e-12))} steps a second"

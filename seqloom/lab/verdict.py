@@ -2,9 +2,10 @@
 
 The rule, the same for every task. A model is *shown worse* than another when their 95 % intervals of the test metric
 are disjoint. Among the models that no other is shown better than, and that clearly beat the floor, the best score is
-chosen, unless another gets to its quality in a shown shorter time. Confidence: *high* when the intervals are disjoint
-and rest on three seeds or more, *moderate* when they are disjoint on fewer seeds, *none* when they overlap (then no
-difference is claimed), *unknown* where no interval was measured.
+chosen, unless a peer gets there in a shown shorter time; a peer's score lies within the best one's interval, for an
+interval that overlaps only because it is wide must not win by speed. Confidence: *high* when the intervals are
+disjoint and rest on three seeds or more, *moderate* when they are disjoint on fewer seeds, *none* when they overlap
+(then no difference is claimed), *unknown* where no interval was measured.
 """
 
 from collections.abc import Mapping
@@ -34,6 +35,7 @@ class TaskVerdict:
     entries: tuple[Entry, ...]
     best_of: Mapping[str, Entry]  # family -> its best model by score
     equals: tuple[Entry, ...]  # no other model is shown better than these
+    peers: tuple[Entry, ...]  # those of them whose score lies within the best one's interval
     choice: Entry | None  # None: nothing clearly beats the floor, or nothing was measured
     rival: Entry | None  # the model the choice is told against: the best of another family
     either: bool  # neither quality nor time tells the choice from its rival
@@ -122,10 +124,12 @@ def _judge(name: str, run: Mapping[str, Any], rows: list[Measurement]) -> TaskVe
     scored = sorted((e for e in found if e.quality), key=lambda e: _value(e.quality), reverse=direction == "higher")
     by_family = {f: next(e for e in scored if e.family == f) for f in dict.fromkeys(e.family for e in scored)}
     equals = tuple(e for e in scored if not any(_beats(other, e, direction) for other in scored))
-    choice = _choose(tuple(e for e in equals if e.above_floor is not False))
+    peers = _peers(tuple(e for e in equals if e.above_floor is not False))
+    choice = _choose(peers)
     rival = _rival(choice, scored, by_family, equals)
     equal = rival in equals if rival else False
-    either = bool(choice and rival and equal and not _faster(choice, rival))
+    sooner = bool(choice and rival and _faster(choice, rival))
+    either = rival in peers and not sooner
     changes = wording.changes(choice, rival, equal, rows, str(run.get("budget", "")))
     return TaskVerdict(
         name=name,
@@ -136,14 +140,17 @@ def _judge(name: str, run: Mapping[str, Any], rows: list[Measurement]) -> TaskVe
         entries=found,
         best_of=by_family,
         equals=equals,
+        peers=peers,
         choice=choice,
         rival=rival,
         either=either,
-        sentence=wording.answer(choice, rival, equal, either, scored, task.get("floor")),
+        sentence=wording.answer(
+            choice, rival, equal=equal, sooner=sooner, either=either, scored=scored, floor=task.get("floor")
+        ),
         reason=wording.reason(choice, rival, equals, scored),
         confidence={"quality": _level(choice, rival, "quality"), "time": _level(choice, rival, "time_s")},
         changes=tuple(changes),
-        cards=_cards(scored, equals),
+        cards=_cards(scored, peers),
         frontier=_frontier(scored, direction),
     )
 
@@ -166,12 +173,20 @@ def _faster(a: Entry, b: Entry) -> bool:
     return a.time_s.value * ONCE < b.time_s.value
 
 
-def _choose(equals: tuple[Entry, ...]) -> Entry | None:
-    """Return the best of the equals, or the fastest of those that got there sooner."""
-    if not equals:
+def _peers(equals: tuple[Entry, ...]) -> tuple[Entry, ...]:
+    """Return the best of the equals and those whose score lies within its interval (all, where it has none)."""
+    best = equals[0].quality if equals else None
+    if best is None or best.low is None or best.high is None:
+        return equals
+    return tuple(e for e in equals if best.low <= _value(e.quality) <= best.high)
+
+
+def _choose(peers: tuple[Entry, ...]) -> Entry | None:
+    """Return the best of the peers, or the fastest of those that got there sooner."""
+    if not peers:
         return None
-    sooner = [e for e in equals if _faster(e, equals[0])]
-    return min(sooner, key=lambda e: _value(e.time_s)) if sooner else equals[0]
+    sooner = [e for e in peers if _faster(e, peers[0])]
+    return min(sooner, key=lambda e: _value(e.time_s)) if sooner else peers[0]
 
 
 def _rival(
@@ -189,6 +204,8 @@ def _rival(
 
 
 def _level(a: Entry | None, b: Entry | None, what: str) -> str:
+    if a is None:
+        return "none"
     one, two = (getattr(entry, what) if entry else None for entry in (a, b))
     if one is None or two is None or not (one.known and two.known):
         return "unknown"
@@ -197,11 +214,11 @@ def _level(a: Entry | None, b: Entry | None, what: str) -> str:
     return "high" if min(one.n, two.n) >= 3 else "moderate"
 
 
-def _cards(scored: list[Entry], equals: tuple[Entry, ...]) -> dict[str, Entry]:
-    """Return the best score, the fastest of those none is shown better than, the least memory above the floor."""
+def _cards(scored: list[Entry], peers: tuple[Entry, ...]) -> dict[str, Entry]:
+    """Return the best score, the fastest of its peers, and the least memory among models above the floor."""
     if not scored:
         return {}
-    timed = [e for e in equals if e.time_s]
+    timed = [e for e in peers or tuple(scored[:1]) if e.time_s]
     weighed = [e for e in scored if e.peak_bytes]
     useful = [e for e in weighed if e.above_floor] or weighed
     cards = {"best": scored[0]}

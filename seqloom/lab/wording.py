@@ -40,7 +40,14 @@ def faster(choice: Entry, rival: Entry) -> str:
 
 
 def answer(
-    choice: Entry | None, rival: Entry | None, equal: bool, either: bool, scored: Sequence[Entry], floor: float | None
+    choice: Entry | None,
+    rival: Entry | None,
+    *,
+    equal: bool,
+    sooner: bool,
+    either: bool,
+    scored: Sequence[Entry],
+    floor: float | None,
 ) -> str:
     """Return the verdict of one task in a sentence.
 
@@ -48,7 +55,8 @@ def answer(
         choice: the model to use; None where nothing clearly beats the floor.
         rival: the model it is told against.
         equal: no difference in quality between the two was shown.
-        either: nor a difference in time.
+        sooner: the choice reached its quality in a shown shorter time.
+        either: their scores are alike, and no such difference in time was shown.
         scored: every model with a test score, the best first.
         floor: the trivial score.
     """
@@ -63,13 +71,14 @@ def answer(
     if either:
         tail = " or in time to it" if choice.time_s and rival.time_s else ""
         return f"Use the {choice.title} or the {rival.title}: no difference in {metric}{tail} was shown at this budget."
-    if equal:
+    if equal and sooner:
         gain = f"it gets there {faster(choice, rival)} than the {rival.title}"
         return f"Use the {choice.title}: {gain}, and no difference in {metric} was shown."
     assert choice.quality is not None and rival.quality is not None
     return (
         f"Use the {choice.title}: {metric} {words.number(choice.quality.value)} against "
-        f"{words.number(rival.quality.value)} for the {rival.title}."
+        f"{words.number(rival.quality.value)} for the {rival.title}"
+        f"{', though no difference was shown at this budget' if equal else ''}."
     )
 
 

@@ -225,3 +225,13 @@ def test_a_choice_is_never_shown_worse_than_another(task):
     run, rows = golden()
     found = next(t for t in verdict(run, rows).tasks if t.name == task)
     assert found.choice in found.equals
+
+
+def test_a_wide_interval_does_not_win_by_speed():
+    rows = scored("digits", "gru", 0.897, 0.09, time=1) + scored("digits", "transformer", 0.962, 0.03, time=3)
+    found = verdict(make_run(), rows)
+    assert found.sentence == (
+        "Use the Transformer: accuracy .962 against .897 for the GRU, though no difference was shown at this budget."
+    )
+    assert found.tasks[0].cards["fastest"].model == "transformer"
+    assert found.confidence.startswith("none for accuracy")
