@@ -37,10 +37,9 @@ def delimited(
     Raises:
         ValueError: nothing but empty lines, a broken header, or no such column.
     """
-    # commas stand in any text, so that CSV must quote; what is tab-separated often has quotes that are only characters
-    records = read_records(
-        decode(content, path, encoding), delimiter, True if delimiter == DELIMITERS[".csv"] else None
-    )
+    # commas stand in any text, so that CSV must quote; in other files quotes are often characters like any other
+    quoted = True if delimiter == "," or ".csv" in path.suffixes else None
+    records = read_records(decode(content, path, encoding), delimiter, quoted)
     if not records.cells and not records.rejects:
         raise ValueError(f"'{path}' has only empty lines; give a file with rows in it")
     named = any(isinstance(column, str) for column in columns)
@@ -106,7 +105,7 @@ def json_lines(path: Path, content: bytes, columns: Sequence[Column], encoding: 
     if not parsed:
         raise ValueError(f"'{path}' has only empty lines; give a file with rows in it")
     objects = [item for _, item in parsed if isinstance(item, dict)]
-    if not objects and lines[0].startswith("["):
+    if lines[0].startswith("[") and (not objects or parsed[0][1] in map(_parse, ("[", "[{},"))):
         raise ValueError(f"'{path}' is one JSON list; write one object a line, e.g. with jq -c '.[]'")
     for column in columns:
         if objects and not any(column in item for item in objects):

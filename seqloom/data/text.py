@@ -63,7 +63,7 @@ def decode(content: bytes, path: str | Path, encoding: str = "utf-8") -> str:
     """
     try:
         known = codecs.lookup(encoding).name
-        b"".decode(encoding)  # refuses codecs that are not of text
+        "a".encode(encoding)  # refuses codecs that are not of text
     except LookupError:
         raise ValueError(f"encoding '{encoding}' is unknown{nearest(encoding, _KNOWN)}") from None
     mark = next((name for bom, name in _BOMS if content.startswith(bom)), None)
@@ -77,9 +77,12 @@ def decode(content: bytes, path: str | Path, encoding: str = "utf-8") -> str:
         raise ValueError(f"'{path}' is not UTF-8: byte {at} is NUL, as in {wide}; add --encoding {wide}")
     try:
         return content.decode(encoding).removeprefix("\ufeff")
-    except UnicodeDecodeError as error:
-        at = error.start
+    except UnicodeError as error:
+        at = error.start if isinstance(error, UnicodeDecodeError) else 0
     line = content.count(b"\n", 0, at) + 1
+    if 0 in content and known == "utf-8":
+        nul = content.count(b"\n", 0, content.index(0)) + 1
+        raise ValueError(f"'{path}' is no text: byte {at} is not UTF-8 and line {nul} has a NUL byte; give a text file")
     raise ValueError(
         f"'{path}' is not {'UTF-8' if known == 'utf-8' else encoding}: byte 0x{content[at]:02x} in line {line} "
         f"(offset {at}); it reads as {(fit := fitting(content, at))}: add --encoding {fit}, or the one it was saved in"

@@ -137,10 +137,17 @@ def tokenizer_from_json(text: str) -> Tokenizer:
         if data["kind"] == "bytes":
             return Bytes(lower=data["lower"])
         if data["kind"] == "bpe":
-            return BPE(Engine.from_str(json.dumps(data["tokenizer"])))
+            return BPE(_engine(json.dumps(data["tokenizer"])))
     except (json.JSONDecodeError, KeyError, TypeError) as error:
         raise ValueError(f"no tokenizer in this JSON: {error!r}; give what to_json wrote") from None
     raise ValueError(f"tokenizer kind '{data['kind']}' is unknown; it must be 'bytes' or 'bpe'")
+
+
+def _engine(text: str) -> Engine:
+    try:
+        return Engine.from_str(text)
+    except Exception as error:  # noqa: BLE001 -- tokenizers raises nothing narrower
+        raise ValueError(f"no tokenizer in this JSON: {error}; give what to_json wrote") from None
 
 
 def truncated(tokens: np.ndarray, offsets: np.ndarray, length: int) -> tuple[np.ndarray, np.ndarray]:
