@@ -61,7 +61,10 @@ def render(run: Mapping[str, Any], rows: list[Measurement]) -> str:
         text = template.render(
             **context, css=Markup(css), script=Markup(script), script_digest=digest, data=data, data_note=note
         )
-        room -= max(0, len(text.encode()) - MOST_BYTES)
+        over = len(text.encode()) - MOST_BYTES
+        if over <= 0:
+            break
+        room = min(room, len(data)) - over - 200  # the note may grow
     assert len(text.encode()) <= MOST_BYTES, f"the report has {len(text.encode())} bytes, more than {MOST_BYTES}"
     return text
 

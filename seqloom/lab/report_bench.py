@@ -114,10 +114,11 @@ def memory_words(styles: Mapping[str, Style], rows: Rows, pair: tuple[str, str] 
         if shared:
             at = shared[-1]
             more, less = sorted(pair, key=lambda m: -by[m][at])
-            ratio = words.significant(by[more][at] / max(by[less][at], 1))
+            ratio = by[more][at] / max(by[less][at], 1)
+            told = f"{words.significant(ratio)} times" if ratio >= 1.05 else "about"
             said.append(
                 f"At {words.count(at)} steps a training step of the {words.title(more)} holds "
-                f"{words.size(by[more][at])}, {ratio} times the {words.size(by[less][at])} of the {words.title(less)}."
+                f"{words.size(by[more][at])}, {told} the {words.size(by[less][at])} of the {words.title(less)}."
             )
     grows: dict[bool, list[str]] = {True: [], False: []}
     for model in styles:

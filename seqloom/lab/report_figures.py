@@ -269,7 +269,8 @@ def _line(d: Drawing, line: Line, kept: Sequence[Point], x: Scale, y: Scale) -> 
         for p, (px, _) in zip(kept, at, strict=True)
         if p.low is not None and p.high is not None
     )
-    dots = "".join(shape(line.style.family, px, py, 3.4) for px, py in at) if len(at) <= 16 and not line.faint else ""
+    marked = [] if line.faint else at if len(at) <= 12 else at[:: -(-len(at) // 5)]
+    dots = "".join(shape(line.style.family, px, py, 3.4) for px, py in marked)
     if bars or dots:
         d.group(line.style.css, f'<path class="bar" d="{bars}"/><g class="{line.style.fill}">{dots}</g>', line.name)
 

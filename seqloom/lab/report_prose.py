@@ -45,7 +45,8 @@ def recall(run: Run, verdict: Verdict) -> list[tuple[str, list[str]]]:
     for task in verdict.tasks:
         spec = run["tasks"][task.name].get("spec", {})
         if str(spec.get("name", task.name)).split(".")[-1] == "recall":
-            found.append((task.name, _recall(task, {**run["tasks"][task.name].get("facts", {}), **spec})))
+            given = {key: value for key, value in spec.items() if value is not None}
+            found.append((task.name, _recall(task, {**run["tasks"][task.name].get("facts", {}), **given})))
     return found
 
 
@@ -61,6 +62,9 @@ def _recall(task: TaskVerdict, spec: Mapping[str, Any]) -> list[str]:
         f"{words.metric(task.metric)} {wording.score(attention)}; the best recurrent model ({recurrent.title}) "
         f"reached {wording.score(recurrent)}{_at_parameters(attention, recurrent)}."
     ]
+    if attention.above_floor is False and recurrent.above_floor is False:
+        said.append("Neither clearly beats the floor: the task was not learned at this budget, and shows nothing yet.")
+        return said
     if not apart(attention.quality, recurrent.quality):
         said.append("Their intervals overlap: no difference is shown at this budget. More pairs make the task harder.")
         return said

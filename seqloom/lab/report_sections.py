@@ -111,7 +111,7 @@ def _best_cell(task: TaskVerdict, family: str) -> str:
 
 def results_table(verdict: Verdict, styles: Mapping[str, Style], rows: Rows) -> Table:
     """Return a line a task and model: metrics, floor, times, parameters, memory."""
-    head = "model|family|test score|against floor|other scores|trained|to quality|parameters|peak memory|seeds"
+    head = "model|family|test score|against floor|other scores|trained|to quality|parameters|memory|seeds"
     groups: list[str] = []
     found: list[list[str]] = []
     marks: list[Style | None] = []
@@ -133,7 +133,7 @@ def results_table(verdict: Verdict, styles: Mapping[str, Style], rows: Rows) -> 
                 ]
             )
             marks.append(styles[e.model])
-    note = "◆ on the frontier of score against time. Scores are on test examples, with 95 % intervals."
+    note = "◆ on the frontier of score against time. Test scores with 95 % intervals; those of other scores are in the raw data. Memory: peak."
     return Table([*head.split("|")], found, marks, note, groups)
 
 
@@ -160,9 +160,7 @@ def _other_scores(entry: Entry, task: TaskVerdict, rows: Rows) -> str:
     here = [r for r in rows if r.labels.get("task") == task.name and r.labels.get("model") == entry.model]
     names = dict.fromkeys(r.what for r in here if r.labels.get("split") == "test" and r.what != task.metric)
     found = [(name, estimate(here, name, split="test")) for name in names]
-    return "; ".join(
-        f"{words.metric(n)} {words.number(e.value)} {words.span(e.low, e.high)}".strip() for n, e in found if e
-    )
+    return "; ".join(f"{words.metric(n)} {words.number(e.value)}" for n, e in found if e)
 
 
 def curves(verdict: Verdict, styles: Mapping[str, Style], rows: Rows) -> list[Figure]:

@@ -58,6 +58,8 @@ def significant(value: float, digits: int = 2) -> str:
 
 def seconds(value: float) -> str:
     """Return a duration in the unit that keeps it short: µs, ms, s, min, h."""
+    if value == 0:
+        return "0 s"
     for limit, scale, unit in ((1e-3, 1e6, "µs"), (1.0, 1e3, "ms"), (300.0, 1.0, "s"), (7200.0, 1 / 60, "min")):
         if abs(value) < limit:
             return f"{significant(value * scale, 3 if value * scale >= 100 else 2)} {unit}"

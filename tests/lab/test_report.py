@@ -219,6 +219,12 @@ def test_recall_claims_nothing_where_intervals_overlap():
     assert "no difference is shown at this budget" in text and "shown better here" not in text
 
 
+def test_recall_that_was_not_learned_shows_nothing():
+    run = make_run({"recall": {"floor": 0.125, "spec": {"name": "recall", "pairs": None}, "facts": {"pairs": 8}}})
+    text = render(run, scored("recall", "gru", 0.084, 0.007) + scored("recall", "transformer", 0.124, 0.005))
+    assert "With 8 pairs to remember" in text and "shows nothing yet" in text and "textbook" not in text
+
+
 def test_rows_used_and_rejected_add_up_and_are_listed(page: Page):
     text = " ".join(page.text)
     assert "1,812 rows in = 1,809 used + 3 rejected" in text and "not UTF-8 at byte 17" in text
