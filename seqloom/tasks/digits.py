@@ -4,8 +4,9 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from seqloom.data.batches import Arrays, shuffled, stream
+from seqloom.data.batches import Arrays
 from seqloom.data.source import handwritten_digits
+from seqloom.data.splits import stratified
 from seqloom.model.frontend import Frontend, Patches, Values
 from seqloom.model.head import Labels
 from seqloom.tasks.task import Opened, Task
@@ -33,12 +34,13 @@ class Digits(Task):
 
     metric: ClassVar[str] = "accuracy"
     better: ClassVar[str] = "higher"
+    share: ClassVar[float] = 0.75
     view: Literal["rows", "pixels", "patches"] = "rows"  # what a step is
 
     def open(self, seed: int = 0) -> Opened:
         """Read the digits, and split them 70 / 10 / 20 in each class."""
         images, labels = handwritten_digits()
-        parts = _split(labels, (0.7, 0.1, 0.2), seed)
+        parts = stratified(labels, (0.7, 0.1, 0.2), seed)
         known = images[parts[0]]
         mean, deviation = known.mean(), known.std()
         inputs, frontend = _view((images - mean) / deviation, self.view)
@@ -51,7 +53,7 @@ class Digits(Task):
             validation=validation,
             test=test,
             frontend=frontend,
-            head=Labels(classes=10),
+            head=Labels(classes=10, pool="max", smoothing=0.1),
             causal=False,
             floor=float(np.mean(labels[parts[2]] == majority)),
             floor_of=f"always answering {majority}, the most frequent digit in training",
@@ -88,16 +90,3 @@ def _view(images: np.ndarray, view: str) -> tuple[np.ndarray, Frontend]:
         return images.reshape(n, -1, 1), Values(channels=1)
     tiles = images.reshape(n, side // _PATCH, _PATCH, side // _PATCH, _PATCH).transpose(0, 1, 3, 2, 4)
     return tiles.reshape(n, -1, 1), Patches(channels=1, size=_PATCH * _PATCH)
-
-
-def _split(labels: np.ndarray, shares: tuple[float, ...], seed: int) -> list[np.ndarray]:
-    """Return the rows of each part, ascending, every class shared out alike."""
-    words = stream(seed)
-    parts: list[list[np.ndarray]] = [[] for _ in shares]
-    for label in np.unique(labels):
-        rows = np.flatnonzero(labels == label)
-        rows = rows[shuffled(words, len(rows))]
-        cuts = np.round(np.cumsum(shares)[:-1] * len(rows)).astype(int)
-        for part, piece in zip(parts, np.split(rows, cuts), strict=True):
-            part.append(piece)
-    return [np.sort(np.concatenate(part)) for part in parts]

@@ -63,7 +63,7 @@ class Language(Task):
                 "test": len(test),
                 "length": self.length,
             },
-            defaults={"batch_size": 16, "learning_rate": 3e-3},
+            defaults={"batch_size": 8, "learning_rate": 4e-3},
             encode=lambda text: np.frombuffer(text.encode(), dtype=np.uint8),
             decode=lambda tokens: bytes(tokens).decode("utf-8", errors="replace"),
         )

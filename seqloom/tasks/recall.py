@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from itertools import pairwise
-from typing import Any, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 import pydantic
@@ -43,8 +43,9 @@ class Recall(Task):
     Hochreiter and Schmidhuber 1997, Neural Computation 9(8) (adding; copying in the form of arXiv 1511.06464).
     """
 
+    share: ClassVar[float] = 1.25
     variant: Literal["recall", "copy", "adding"] = "recall"  # which problem
-    pairs: int | None = pydantic.Field(default=None, gt=0)  # key-value pairs, or symbols to copy; None: 8
+    pairs: int | None = pydantic.Field(default=None, gt=0)  # key-value pairs, or symbols; None: 6, or 10 for copy
     length: int | None = pydantic.Field(default=None, gt=1)  # steps of an example; None: 3 pairs, or 100
     vocabulary: int | None = pydantic.Field(default=None, gt=3)  # tokens in all; None: 4 pairs, or 10 for copy
     examples: int = pydantic.Field(default=40_000, gt=0)  # of training
@@ -91,11 +92,12 @@ class Recall(Task):
                 "length": inputs.shape[1],
                 **problem.facts,
             },
-            defaults={"batch_size": 64, "learning_rate": 3e-3},
+            defaults={"batch_size": 32, "learning_rate": 3e-3},
+            architecture={"expand": 1.0},  # mixing along time is what is learned: there the parameters belong
         )
 
     def _recall(self) -> "_Problem":
-        pairs = self.pairs or 8
+        pairs = self.pairs or 6
         vocabulary = self.vocabulary or 4 * pairs
         length = self.length or 3 * pairs
         n_keys, n_values = vocabulary // 2 - 1, vocabulary - vocabulary // 2
@@ -132,7 +134,7 @@ class Recall(Task):
         )
 
     def _copy(self) -> "_Problem":
-        pairs = self.pairs or 8
+        pairs = self.pairs or 10
         vocabulary = self.vocabulary or 10
         length = self.length or 100
         if length < 2 * pairs + 1:

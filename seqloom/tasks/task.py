@@ -2,6 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -20,6 +21,7 @@ class Task(Spec, ABC):
     folder: ClassVar[str | None] = "tasks"
     metric: ClassVar[str] = "accuracy"  # the score that decides
     better: ClassVar[str] = "higher"  # or "lower"
+    share: ClassVar[float] = 1.0  # of the time when several tasks share a budget, relative to the others
 
     @abstractmethod
     def open(self, seed: int = 0) -> "Opened":
@@ -48,6 +50,10 @@ class Opened:
     labels: tuple[str, ...] = ()  # names of the classes
     rejects: list[dict[str, Any]] = field(default_factory=list)  # {"line", "reason"} of each row not used
     defaults: dict[str, Any] = field(default_factory=dict)  # settings of the Optimizer that suit the task
+    architecture: dict[str, Any] = field(default_factory=dict)  # settings of the Architecture that suit the task
+    parameters: int = 100_000  # of a model that suits the task, token table aside
+    encode: Callable[[str], np.ndarray] | None = None  # one line of a user's -> inputs (T,) or (T, C); None: numbers
+    decode: Callable[[list[int]], str] | None = None  # tokens that were generated -> text; None: numbers
 
     @property
     def metric(self) -> str:
