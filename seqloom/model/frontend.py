@@ -83,7 +83,7 @@ class ValuesFrontend(nn.Module):
         if self.size > 1:
             if inputs.shape[1] % self.size:
                 raise ValueError(
-                    f"{inputs.shape[1]} steps do not divide into patches of {self.size}: pad to a multiple with segment 0"
+                    f"{inputs.shape[1]} steps do not divide into patches of {self.size}: pad to a multiple, segment 0"
                 )
             if segment is not None:
                 # values at padding inside a patch count as zeros; a patch belongs to its last real document

@@ -119,7 +119,7 @@ def fresh(cell: str, x: Tensor, w_hh: Tensor) -> tuple[Tensor, ...]:
 
 @contextmanager
 def gathered_by(gather: Gather) -> Iterator[None]:
-    """Inside the block a recurrence holds a slice of the hidden units: `gather` makes (B, H) of the slices each step."""
+    """Inside the block a recurrence holds a slice of the hidden units: `gather` makes (B, H) of the slices."""
     token = _gather.set(gather)
     try:
         yield

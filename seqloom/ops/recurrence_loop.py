@@ -1,4 +1,4 @@
-"""The time loop with its backward written out: a few tensor operations a step, weight gradients in one product at the end.
+"""The time loop, its backward written out: a few tensor operations a step, weight gradients in one product at the end.
 
 One opaque torch.library op, so that a model compiles and exports with a dynamic number of steps. Saved for backward:
 gate activations and states, O(B T G H).
