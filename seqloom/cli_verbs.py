@@ -90,11 +90,12 @@ def compare(
 def _results(found: dict[str, Any]) -> str:
     rows: list[list[str]] = []
     for row in found["rows"]:
-        for metric, value in list(row["metrics"].items())[:1]:
-            low, high = value.get("low"), value.get("high")
-            interval = f"{number(low)} – {number(high)}" if low is not None and high is not None else ""
-            figures = [number(row.get("train_s"), "s"), number(row.get("peak_bytes"), "bytes")]
-            rows.append([row["task"], row["model"], metric, number(value["value"]), interval, *figures])
+        value = row["metrics"].get(row["metric"], {})
+        low, high = value.get("low"), value.get("high")
+        interval = f"{number(low)} – {number(high)}" if low is not None and high is not None else ""
+        figures = [number(row.get("train_s"), "s"), number(row.get("peak_bytes"), "bytes")]
+        score = number(value["value"]) if value else row["missing"]
+        rows.append([row["task"], row["model"], row["metric"], score, interval, *figures])
     return table(["task", "model", "metric", "value", "95 % interval", "training", "peak memory"], rows)
 
 

@@ -37,12 +37,6 @@ def test_every_public_name_is_there():
     assert fresh(code) == "True"
 
 
-def test_import_time_is_below_its_limit():
-    # best of three: the limit is 0.3 s for the import, and other processes may hold this machine's cores
-    code = "import time; t = time.perf_counter(); import seqloom; print(time.perf_counter() - t)"
-    assert min(float(fresh(code)) for _ in range(3)) < 0.3
-
-
 def test_an_unknown_name_is_an_attribute_error():
     import seqloom
 

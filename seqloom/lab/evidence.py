@@ -174,6 +174,7 @@ def results(run: Mapping[str, Any], rows: list[Measurement]) -> list[dict[str, A
                     "task": name,
                     "model": entry.model,
                     "family": entry.family,
+                    "metric": entry.metric,
                     "parameters": int(entry.parameters.value) if entry.parameters else None,
                     "metrics": {
                         what: {"value": e.value, "low": e.low, "high": e.high} for what, e in metrics.items() if e
