@@ -24,8 +24,7 @@ class Crossing:
     at: Estimate | None
     shortest: int
     longest: int
-    ratio: float  # at the longest length: slower over faster
-    certain: bool  # at both ends the intervals are disjoint
+    shown: tuple[str, str]  # the model shown faster at the shortest and longest length; "" where intervals overlap
 
     def words(self) -> str:
         """Return where the two change places, in words that take no side."""
@@ -35,11 +34,19 @@ class Crossing:
             length = f"about {steps(self.at.value)} steps{interval(self.at)}"
             sides = f"the {below} {verb} faster on this machine, on longer ones the {above}"
             return f"{prefix}on sequences shorter than {length} {sides}"
-        if self.below == self.above:
-            ends = f"at {words.count(self.shortest)} and at {words.count(self.longest)} steps"
-            return f"the {below} {verb} faster {ends} on this machine; no crossing was found between"
-        ends = f"at {words.count(self.shortest)} steps the {below} {verb} faster, at {words.count(self.longest)} the"
-        return f"{ends} {above}; the crossing was not pinned down"
+        (first, last), same = self.shown, self.shown[0] == self.shown[1]
+        if self.shortest == self.longest:
+            return f"{_end(self.shortest, first, verb)} on this machine, the only length where both were timed"
+        if same and first:
+            where = f"at {words.count(self.shortest)} and at {words.count(self.longest)} steps"
+            return f"the {words.title(first)} {verb} faster {where} on this machine; no crossing was found between"
+        ends = f"{_end(self.shortest, first, verb)}, {_end(self.longest, last, verb)}"
+        return f"{ends}; no crossing was pinned down on this machine"
+
+
+def _end(length: int, model: str, verb: str) -> str:
+    told = f"the {words.title(model)} {verb} faster" if model else "no difference in speed was shown"
+    return f"at {words.count(length)} steps {told}"
 
 
 def steps(value: float) -> str:
@@ -67,18 +74,17 @@ def crossing(rows: Iterable[Measurement], a: str, b: str, phase: str = "train_st
     if not shared:
         return None
     ends: list[str] = []
-    certain = True
+    shown: list[str] = []
     for length in (shared[0], shared[-1]):
         one, two = (estimate([sides[m][length]], phase) for m in (a, b))
         assert one is not None and two is not None
         ends.append(a if one.value <= two.value else b)
-        certain = certain and apart(one, two)
-    last = sorted((sides[a][shared[-1]].value, sides[b][shared[-1]].value))
+        shown.append(ends[-1] if apart(one, two) else "")
     at = _recorded(rows, a, b, phase)
     if at is not None and ends[0] == ends[1]:  # beyond the timed lengths, or crossed twice: trust the side it lies on
         far = at.value > shared[-1]
         ends = [ends[0], _other(ends[0], a, b)] if far else [_other(ends[0], a, b), ends[0]]
-    return Crossing(phase, ends[0], ends[1], at, shared[0], shared[-1], last[1] / max(last[0], 1e-30), certain)
+    return Crossing(phase, ends[0], ends[1], at, shared[0], shared[-1], (shown[0], shown[1]))
 
 
 def _recorded(rows: list[Measurement], a: str, b: str, phase: str) -> Estimate | None:

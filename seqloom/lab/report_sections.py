@@ -133,7 +133,10 @@ def results_table(verdict: Verdict, styles: Mapping[str, Style], rows: Rows) -> 
                 ]
             )
             marks.append(styles[e.model])
-    note = "◆ on the frontier of score against time. Test scores with 95 % intervals; those of other scores are in the raw data. Memory: peak."
+    note = (
+        "◆ on the frontier of score against time. Test scores with 95 % intervals; those of other scores are in the "
+        "raw data. Memory: peak."
+    )
     return Table([*head.split("|")], found, marks, note, groups)
 
 
