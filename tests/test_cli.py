@@ -283,6 +283,15 @@ def test_cite_gives_bibtex_of_names_and_of_a_run(call, trained):
     assert code == 0 and "cho2014" in json.loads(out)
 
 
+def test_every_source_is_five_words_and_can_be_cited():
+    from seqloom.lab.cite import cite
+
+    for folder in ("mixers", "zoo", "tasks"):
+        for name in registry.catalog(folder):
+            assert all(entry.startswith("@misc{" + key) for key, entry in cite([name]).items())
+    assert {"vaswani2017", "cho2014"} <= set(cite(["hybrid"]))
+
+
 def test_the_task_is_found_wherever_it_stands():
     assert task_named_in(["digits", "--model", "gru"]) == "digits"
     assert task_named_in(["--data", "x.csv", "--text", "digits"]) == "classify"

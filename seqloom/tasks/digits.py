@@ -35,6 +35,13 @@ class Digits(Task):
     metric: ClassVar[str] = "accuracy"
     better: ClassVar[str] = "higher"
     share: ClassVar[float] = 0.75
+    source: ClassVar[tuple[str, ...]] = (
+        "alpaydin1998",
+        "Alpaydin, E. and Kaynak, C.",
+        "Optical Recognition of Handwritten Digits",
+        "1998",
+        "doi:10.24432/C50P49",
+    )
     view: Literal["rows", "pixels", "patches"] = "rows"  # what a step is
 
     def open(self, seed: int = 0) -> Opened:

@@ -44,6 +44,22 @@ class Recall(Task):
     """
 
     share: ClassVar[float] = 1.25
+    source: ClassVar[tuple[tuple[str, ...], ...]] = (
+        (
+            "arora2023",
+            "Arora, S. and others",
+            "Zoology: Measuring and Improving Recall in Efficient Language Models",
+            "2023",
+            "arXiv:2312.04927",
+        ),
+        (
+            "hochreiter1997",
+            "Hochreiter, S. and Schmidhuber, J.",
+            "Long Short-Term Memory",
+            "1997",
+            "doi:10.1162/neco.1997.9.8.1735",
+        ),
+    )
     variant: Literal["recall", "copy", "adding"] = "recall"  # which problem
     pairs: int | None = pydantic.Field(default=None, gt=0)  # key-value pairs, or symbols; None: 6, or 10 for copy
     length: int | None = pydantic.Field(default=None, gt=1)  # steps of an example; None: 3 pairs, or 100

@@ -14,6 +14,36 @@ class Hybrid(Architecture):
     """GRU and attention in turn, the recurrence first: it gives attention its order, attention gives it recall."""
 
     family: ClassVar[str] = "hybrid"
+    source: ClassVar[tuple[tuple[str, ...], ...]] = (
+        (
+            "de2024",
+            "De, S. and others",
+            "Griffin: Mixing Gated Linear Recurrences with Local Attention for Efficient Language Models",
+            "2024",
+            "arXiv:2402.19427",
+        ),
+        (
+            "cho2014",
+            "Cho, K. and others",
+            "Learning Phrase Representations using RNN Encoder-Decoder for Statistical Machine Translation",
+            "2014",
+            "arXiv:1406.1078",
+        ),
+        (
+            "vaswani2017",
+            "Vaswani, A. and others",
+            "Attention Is All You Need",
+            "2017",
+            "arXiv:1706.03762",
+        ),
+        (
+            "su2021",
+            "Su, J. and others",
+            "RoFormer: Enhanced Transformer with Rotary Position Embedding",
+            "2021",
+            "arXiv:2104.09864",
+        ),
+    )
     heads: int = pydantic.Field(default=4, gt=0)  # parallel attentions
     window: int | None = pydantic.Field(default=None, gt=0)  # steps attention sees; None: all
 
