@@ -56,12 +56,13 @@ def update(
     """
     optimizer.zero_grad(set_to_none=True)
     loss = gradients(model, examples, rows, settings)
-    slopes = [p.grad for p in model.parameters() if p.grad is not None]
+    parameters = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+    slopes = [p.grad for p in parameters]
     norm = nn.utils.get_total_norm(slopes)
     values = torch.stack((loss, norm)).tolist()  # the one wait for the device in a step
     if math.isfinite(values[0]) and math.isfinite(values[1]):
         if settings.clip is not None and values[1] > settings.clip:
-            nn.utils.clip_grads_with_norm_(model.parameters(), settings.clip, norm)
+            nn.utils.clip_grads_with_norm_(parameters, settings.clip, norm)
         for group in optimizer.param_groups:
             group["lr"] = rate
         optimizer.step()
@@ -73,11 +74,12 @@ def gradients(model: Any, examples: Examples, rows: np.ndarray, settings: Optimi
 
     Each part weighs by its number of targets, so that the parts make the loss of the whole.
     """
-    device = next(model.parameters()).device
-    parts = [part for part in np.array_split(rows, settings.accumulate) if len(part)]
-    batches = [examples.batch(part).to(device) for part in parts]
+    parts = [rows] if settings.accumulate == 1 else np.array_split(rows, settings.accumulate)
+    batches = [examples.batch(part) for part in parts if len(part)]
     losses: list[Tensor] = []
+    device = next(model.parameters()).device
     for batch, weight in _weighted(batches):
+        batch = batch.to(device)
         with torch.autocast(device.type, torch.bfloat16) if settings.bf16 else contextlib.nullcontext():
             output, _ = model(batch.inputs, segment=batch.segment)
             loss = model.head.loss(output, batch.target)
@@ -91,6 +93,8 @@ def _weighted(batches: list[Batch]) -> list[tuple[Batch, float | None]]:
     if len(batches) == 1:
         return [(batches[0], None)]
     counts = [b.target.numel() if b.target.is_floating_point() else int((b.target != IGNORED).sum()) for b in batches]
+    if not any(counts):
+        return [(batches[0], None)]  # a mean over nothing: not a number, as without parts
     return [(batch, count / sum(counts)) for batch, count in zip(batches, counts, strict=True) if count]
 
 
