@@ -1,0 +1,75 @@
+"""The runtime: one seed for all, data found or not, threads, determinism that is put back."""
+
+import random
+
+import numpy as np
+import pytest
+import torch
+
+from seqloom.core import runtime
+
+
+def test_a_seed_sets_every_generator():
+    drawn = []
+    for _ in range(2):
+        runtime.seed_all(7)
+        drawn.append((random.random(), float(np.random.rand()), float(torch.rand(()))))
+    assert drawn[0] == drawn[1]
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32])
+def test_a_seed_out_of_range_is_refused(seed):
+    with pytest.raises(ValueError, match=f"seed {seed}"):
+        runtime.seed_all(seed)
+
+
+def test_the_data_folder_is_the_one_named(monkeypatch, tmp_path):
+    monkeypatch.setenv("SEQLOOM_DATA", str(tmp_path))
+    assert runtime.data_dir() == tmp_path
+    monkeypatch.setenv("SEQLOOM_DATA", str(tmp_path / "absent"))
+    with pytest.raises(ValueError, match="SEQLOOM_DATA=.*absent.*unset it"):
+        runtime.data_dir()
+
+
+def test_without_a_name_the_data_folder_is_beside_the_project_or_nowhere(monkeypatch, tmp_path):
+    monkeypatch.delenv("SEQLOOM_DATA", raising=False)
+    monkeypatch.setattr(runtime, "_PROJECT", tmp_path / "project")
+    assert runtime.data_dir() is None
+    (tmp_path / "shared" / "data").mkdir(parents=True)
+    assert runtime.data_dir() == tmp_path / "shared" / "data"
+
+
+def test_the_device_is_the_one_named(monkeypatch):
+    monkeypatch.setenv("SEQLOOM_DEVICE", "cpu")
+    assert runtime.device() == torch.device("cpu")
+    for wrong in ("toaster", "cuda:99"):
+        monkeypatch.setenv("SEQLOOM_DEVICE", wrong)
+        with pytest.raises(ValueError, match=f"SEQLOOM_DEVICE='{wrong}'"):
+            runtime.device()
+
+
+def test_threads_are_set_and_at_least_one():
+    runtime.set_threads(2)
+    assert runtime.threads() == 2
+    with pytest.raises(ValueError, match="threads 0"):
+        runtime.set_threads(0)
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_determinism_holds_inside_and_is_put_back(before):
+    was = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(before)
+    try:
+        with runtime.deterministic():
+            assert torch.are_deterministic_algorithms_enabled()
+        assert torch.are_deterministic_algorithms_enabled() == before
+    finally:
+        torch.use_deterministic_algorithms(was)
+
+
+@pytest.mark.parametrize(("value", "on"), [(None, False), ("", False), ("0", False), ("no", False), ("1", True)])
+def test_debug_is_asked_for_by_the_environment(monkeypatch, value, on):
+    monkeypatch.delenv("SEQLOOM_DEBUG", raising=False)
+    if value is not None:
+        monkeypatch.setenv("SEQLOOM_DEBUG", value)
+    assert runtime.debug() == on
