@@ -16,6 +16,7 @@ from seqloom.model.head import Labels
 from seqloom.tasks.task import Opened, Task
 
 _SHOWN = 5  # classes that a message names
+_DROPOUT = 0.4  # of token vectors and of pooled ones: labelled texts are few, and single words easily learnt by heart
 
 
 class Classify(Task):
@@ -36,6 +37,13 @@ class Classify(Task):
 
     metric: ClassVar[str] = "accuracy"
     better: ClassVar[str] = "higher"
+    source: ClassVar[tuple[str, ...]] = (
+        "sennrich2016",
+        "Sennrich, R. and Haddow, B. and Birch, A.",
+        "Neural Machine Translation of Rare Words with Subword Units",
+        "2016",
+        "arXiv:1508.07909",
+    )
     data: str  # table to learn from: .csv .tsv .jsonl, also .gz, or .parquet
     text: str | int = "text"  # column of the texts: name, or number from 0 where there is no header
     label: str | int = "label"  # column of the classes, likewise
@@ -108,7 +116,7 @@ class Classify(Task):
                 for table in tables
                 for line, reason in table.rejects
             ],
-            defaults={"batch_size": 32, "learning_rate": 2e-3},
+            defaults={"batch_size": 32, "learning_rate": 3e-3},
             architecture={"dropout": 0.2},
             encode=lambda text: tokenizer.encode(text)[: self.max_length],
         )
