@@ -107,7 +107,8 @@ def compare(
     opened = {task.name(): task.open(comparison.seed) for task in comparison.tasks}
     machine = probe()
     record = describe(comparison, opened, machine, command)
-    directory = RunDirectory(out, record, ("on", "candidates", "budget", "seeds", "seed"), resume, overwrite)
+    same = ("on", "candidates", "budget", "seeds", "seed")
+    directory = RunDirectory(out, record, same, resume, overwrite, owns=tuple(opened))
     try:
         ledger = Ledger(directory.ledger)
         lab = _Lab(comparison, out, ledger, machine, directory.record, resume, board or Board())
@@ -192,6 +193,7 @@ class _Lab:
             settings=self.comparison.settings,
             architecture=self.comparison.architecture,
             validation_examples=VALIDATION_EXAMPLES,
+            data_seed=self.comparison.seed,
         )
         return Training(
             experiment,
