@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from seqloom.cli_inform import cite, doctor, list_
-from seqloom.cli_options import Given, OnFlag, TimeText, split_names, whole_numbers
+from seqloom.cli_options import SWEEP, Given, OnFlag, TimeText, each_of, split_names, whole_numbers
 from seqloom.cli_output import Answer, number, table
 from seqloom.cli_train import architecture, evaluate, inferred_task, predict, train
 from seqloom.core import registry
@@ -32,7 +32,8 @@ def compare(
     Parameters
     ----------
     task
-        one task (seqloom list tasks); without it digits, recall and language, or classify with --data
+        one task (seqloom list tasks); without it digits, recall and language, or classify with --data; whole numbers
+        of its options may be several, e.g. recall --pairs 4,6,8: each is a task of its own
     models
         candidates, separated by commas (seqloom list models); without it a choice of all families
     budget
@@ -53,7 +54,7 @@ def compare(
         replace the run in the run directory
     """
     from seqloom.core.spec import resolve
-    from seqloom.lab.compare import MODELS, TASKS, Comparison
+    from seqloom.lab.comparison import MODELS, TASKS, Comparison
     from seqloom.lab.compare import compare as run
     from seqloom.tasks.task import Task
     from seqloom.train.experiment import Budget
@@ -67,7 +68,7 @@ def compare(
         architecture(name, given.model)  # wrong values are told before any data are read
         for option in set(given.model) - {field.name for field in registry.look_up("zoo", name).fields}:
             raise ValueError(f"--{option.replace('_', '-')}: '{name}' has no {option}; leave one of them out")
-    tasks = [{"name": task, **given.task}] if task else [{"name": name} for name in TASKS]
+    tasks = [{"name": task, **each} for each in each_of(given.task)] if task else [{"name": name} for name in TASKS]
     comparison = Comparison(
         tasks=tuple(resolve(Task, item) for item in tasks),
         models=tuple(names),
@@ -229,7 +230,7 @@ def _command() -> str:
 
 # verb -> (function, whose fields are its options too)
 VERBS: dict[str, tuple[Callable[..., Answer], tuple[str, ...]]] = {
-    "compare": (compare, ("task", "model", "optimizer")),
+    "compare": (compare, (SWEEP, "model", "optimizer")),
     "train": (train, ("task", "model", "optimizer")),
     "evaluate": (evaluate, ()),
     "predict": (predict, ()),

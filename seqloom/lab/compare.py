@@ -1,82 +1,38 @@
 """Compare: train every candidate on every task under one budget, measure growth with length, give the verdict."""
 
 import math
-from dataclasses import dataclass, field, replace
+import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from seqloom.core import registry
-from seqloom.core.spec import resolve, to_data
+from seqloom.core import runtime
 from seqloom.lab.bench import bench
+from seqloom.lab.comparison import BENCH_SHARE, Comparison, describe
 from seqloom.lab.evidence import results
 from seqloom.lab.gradient import gradient_flow
 from seqloom.lab.report import write_report
 from seqloom.lab.verdict import verdict
-from seqloom.measure.ledger import Label, Ledger, Measurement, now
-from seqloom.measure.machine import Machine, probe, versions
+from seqloom.measure.ledger import Label, Ledger, Measurement
+from seqloom.measure.machine import Machine, probe
 from seqloom.measure.statistics import ratio_of_sums
-from seqloom.tasks.task import Opened, Task
-from seqloom.train.directory import RunDirectory
-from seqloom.train.experiment import Budget, Experiment
+from seqloom.tasks.task import Opened
+from seqloom.train.directory import REPORT, RunDirectory, refuse
+from seqloom.train.experiment import Experiment
 from seqloom.train.loop import Training
 from seqloom.train.progress import Board
 from seqloom.train.record import unit_of
 from seqloom.train.result import Result
 from seqloom.train.update import NonFiniteError
-from seqloom.zoo.architecture import Architecture
 
-TASKS = ("digits", "recall", "language")
-MODELS = ("gru", "lstm", "mingru", "transformer", "hybrid")
-BENCH_SHARE = 0.15  # of a budget in seconds goes to speed over length
 VALIDATION_EXAMPLES = 256  # scored for each point of a learning curve: curves must not cost what training costs
 FLOW_ROWS = 8  # rows whose gradients are followed back in time
+BENCH_S = 30.0  # for speed over length where the budget is not in seconds
+SAVE_EVERY_S = 20.0  # between checkpoints of trainings that take turns
+_NEVER = 2**62  # steps
 SLICE_S = 0.5  # trainings take turns of this length, so that a slow spell of the machine hits all alike
-
-
-@dataclass(frozen=True, kw_only=True)
-class Comparison:
-    """What is compared, and under which terms."""
-
-    tasks: tuple[Task, ...]
-    models: tuple[str, ...]  # registered names
-    budget: Budget  # seconds: of the whole comparison; steps or epochs: of each training
-    seeds: int = 2  # trainings of each model on each task
-    seed: int = 0  # the first of them; splits and generated data are of this one
-    parameters: int | None = None  # of each model, token table aside; None: what suits the task
-    settings: dict[str, Any] = field(default_factory=dict)  # of the Optimizer, before the task's own
-    architecture: dict[str, Any] = field(default_factory=dict)  # settings of every Architecture, likewise
-    with_bench: bool = True  # whether to measure speed over length
-
-    def __post_init__(self) -> None:
-        if self.seeds < 1:
-            raise ValueError(f"seeds = {self.seeds} must be at least 1")
-        if len(set(self.models)) != len(self.models):
-            raise ValueError(f"a model is named twice: {', '.join(self.models)}")
-        if not self.tasks or not self.models:
-            raise ValueError("name at least one task and one model")
-
-    def training_budget(self, task: Task) -> Budget:
-        """Return the budget of one training on a task: equal for its models and seeds."""
-        if self.budget.seconds is None:
-            return self.budget
-        for_training_s = self.budget.seconds * (1 - BENCH_SHARE if self.with_bench else 1)
-        shares = sum(each.share for each in self.tasks)
-        return Budget(seconds=for_training_s * task.share / shares / len(self.models) / self.seeds)
-
-    def to_data(self) -> dict[str, Any]:
-        """Return JSON values that say what is compared."""
-        return {
-            "budget": str(self.budget),
-            "seeds": self.seeds,
-            "seed": self.seed,
-            "parameters": self.parameters,
-            "settings": to_data(self.settings),
-            "architecture": to_data(self.architecture),
-            "candidates": list(self.models),
-            "on": [to_data(task) for task in self.tasks],
-        }
 
 
 def compare(
@@ -104,11 +60,11 @@ def compare(
     Raises:
         ValueError: the directory is refused, or a task's input breaks a rule.
     """
-    opened = {task.name(): task.open(comparison.seed) for task in comparison.tasks}
-    machine = probe()
+    refuse(out, resume, overwrite)  # before data are read
+    opened = {name: task.open(comparison.seed) for name, task in comparison.named().items()}
+    machine = probe(runtime.device())
     record = describe(comparison, opened, machine, command)
-    same = ("on", "candidates", "budget", "seeds", "seed")
-    directory = RunDirectory(out, record, same, resume, overwrite, owns=tuple(opened))
+    directory = RunDirectory(out, record, tuple(comparison.to_data()), resume, overwrite, owns=tuple(opened))
     try:
         ledger = Ledger(directory.ledger)
         lab = _Lab(comparison, out, ledger, machine, directory.record, resume, board or Board())
@@ -117,14 +73,17 @@ def compare(
         if comparison.with_bench:
             lab.measure_speed()
         run, rows = directory.record, ledger.rows()
-        report = out / "report.html"
+        report = out / REPORT
         write_report(run, rows, report)
+        if not lab.finished:
+            raise RuntimeError(f"no training came to its end; {'; '.join(lab.notices)}. The report: {report}")
         found = verdict(run, rows)
         return {
             "verdict": found.sentence,
             "confidence": found.confidence,
             "table": found.table,
             "rows": results(run, rows),
+            "rejects": {name: task.rejects for name, task in opened.items()},
             "report": str(report),
             "notices": directory.notices + lab.notices,
         }
@@ -148,15 +107,16 @@ class _Lab:
         self.comparison, self.out, self.ledger, self.machine, self.run = comparison, out, ledger, machine, run
         self.resume, self.board = resume, board
         self.notices: list[str] = []
+        self.finished = 0  # trainings
 
     def train_all(self, name: str, opened: Opened) -> None:
         """Train every model from every seed on one task, the models taking turns, and put the outcome down."""
         kept: dict[str, list[Result]] = {model: [] for model in self.comparison.models}
         for seed in range(self.comparison.seed, self.comparison.seed + self.comparison.seeds):
             trainings = {model: self._training(name, opened, model, seed) for model in self.comparison.models}
-            flows = seed == self.comparison.seed and opened.causal
-            if flows:
-                self._gradients(name, trainings, "initial")
+            flows = seed == self.comparison.seed
+            if flows:  # of those that begin now: a training that goes on has left its initial weights behind
+                self._gradients(name, {m: t for m, t in trainings.items() if t.course.step == 0}, "initial")
             failed = take_turns(trainings)
             for model, error in failed.items():
                 self._add("failed", 1, "count", name, model, seed=seed, why=str(error))
@@ -168,20 +128,26 @@ class _Lab:
                 self._put_down(name, model, seed, training, result)
             if flows:
                 self._gradients(name, done, "trained")
+            self.finished += len(done)
         for model, found in kept.items():
             if found:
                 self._sum_up(name, model, found)
 
     def measure_speed(self) -> None:
         """Measure speed and memory over length at equal parameters."""
+        if self.ledger.select("bench_s"):
+            return  # done before this run was interrupted
         seconds = self.comparison.budget.seconds
-        bench(
-            self.comparison.models,
+        started = time.monotonic()
+        rows = bench(
+            self.comparison.candidates(),
             machine=self.machine,
-            budget_s=BENCH_SHARE * seconds if seconds is not None else 30.0,
-            ledger=self.ledger,
+            budget_s=BENCH_SHARE * seconds if seconds is not None else BENCH_S,
             progress=self.board.say,
         )
+        # in one piece, so that a comparison that is gone on with holds all of it or none
+        took = Measurement(what="bench_s", value=time.monotonic() - started, unit="s", machine=self.machine.digest())
+        self.ledger.extend([*rows, took])
 
     def _training(self, name: str, opened: Opened, model: str, seed: int) -> Training:
         experiment = Experiment.suited(
@@ -200,7 +166,7 @@ class _Lab:
             opened,
             self.out / name / f"{model}-{seed}",
             resume=self.resume,
-            checkpoint_every=1_000_000,  # the last one is enough: a slice that is lost is short
+            checkpoint_every=_NEVER,  # `take_turns` saves by the clock
             keep=1,
             progress=self.board.add(f"{name} {model} {seed}"),
         )
@@ -211,13 +177,12 @@ class _Lab:
             examples = training.opened.validation
             batch = examples.batch(np.arange(min(len(examples), FLOW_ROWS)))
             labels = {"task": name, "model": model, "family": family, "when": when}
-            self.ledger.extend(gradient_flow(training.model, batch, labels, machine=self.machine.digest()))
+            self._extend(gradient_flow(training.model, batch, labels, machine=self.machine.digest()))
 
     def _put_down(self, name: str, model: str, seed: int, training: Training, result: Result) -> None:
         assert training.directory is not None
-        self.ledger.extend(
-            replace(row, machine=self.machine.digest()) for row in Ledger(training.directory.ledger).rows()
-        )
+        rows = Ledger(training.directory.ledger).rows()
+        self._extend([replace(row, labels={**row.labels, "task": name}, machine=self.machine.digest()) for row in rows])
         self.notices += [f"{model} on {name}, seed {seed}: {notice}" for notice in result.notices]
 
     def _sum_up(self, name: str, model: str, found: list[Result]) -> None:
@@ -244,62 +209,53 @@ class _Lab:
             self.notices.append(f"{model} on {task}: {what} is {value} and is left out")
             return
         about = self.run["models"][model]
-        self.ledger.append(
-            Measurement(
-                what=what,
-                value=value,
-                unit=unit,
-                low=low,
-                high=high,
-                n=n,
-                labels={"task": task, "model": model, "family": about["family"], **labels},
-                spec=about["digest"],
-                machine=self.machine.digest(),
-            )
+        row = Measurement(
+            what=what,
+            value=value,
+            unit=unit,
+            low=low,
+            high=high,
+            n=n,
+            labels={"task": task, "model": model, "family": about["family"], **labels},
+            spec=about["digest"],
+            machine=self.machine.digest(),
         )
+        self._extend([row])
+
+    def _extend(self, rows: list[Measurement]) -> None:
+        """Add the rows that the ledger does not hold yet: a comparison that is gone on with tells nothing twice."""
+        held = {identity(row) for row in self.ledger.rows()}
+        self.ledger.extend(row for row in rows if identity(row) not in held)
 
 
-def describe(comparison: Comparison, opened: dict[str, Opened], machine: Machine, command: str) -> dict[str, Any]:
-    """Return the content of run.json: what is compared, on what data, by which versions, on which machine."""
-    models: dict[str, Any] = {}
-    for name in comparison.models:
-        architecture = resolve(Architecture, {**comparison.architecture, "name": name})
-        family = registry.look_up("zoo", name).attributes["family"]
-        models[name] = {"family": family, "spec": to_data(architecture), "digest": architecture.digest()}
-    return {
-        "verb": "compare",
-        "command": command,
-        "created": now(),
-        **comparison.to_data(),
-        "machine": machine.facts(),
-        "versions": versions(),
-        "tasks": {
-            name: {
-                "title": task.title,
-                "metric": task.metric,
-                "better": task.better,
-                "floor": task.floor,
-                "floor_of": task.floor_of,
-                "facts": task.facts,
-                "labels": list(task.labels),
-                "rejects": task.rejects,
-                "parameters": comparison.parameters or task.parameters,
-                "seconds": comparison.training_budget(task.task).seconds,
-                "spec": to_data(task.task),
-            }
-            for name, task in opened.items()
-        },
-        "models": models,
-    }
+def identity(row: Measurement) -> tuple[Any, ...]:
+    """Return what a row is of: the same for a measurement made again, whatever time it took."""
+    return row.what, row.unit, tuple(sorted((k, v) for k, v in row.labels.items() if k not in ("train_s", "probe_s")))
 
 
 def take_turns(trainings: dict[str, Training], slice_s: float = SLICE_S) -> dict[str, NonFiniteError]:
-    """Advance trainings in turns until all are done; return those that met a loss or gradient that is not finite."""
+    """Advance trainings in turns until all are done; return those that met a loss or gradient that is not finite.
+
+    Each is saved every SAVE_EVERY_S, and all of them when the user stops the work.
+    """
     failed: dict[str, NonFiniteError] = {}
-    while running := {n: t for n, t in trainings.items() if not t.done and n not in failed}:
-        for name, training in running.items():
-            try:
-                training.advance(seconds=slice_s)
-            except NonFiniteError as error:
-                failed[name] = error
+    saved_s = time.monotonic()
+    try:
+        while running := {n: t for n, t in trainings.items() if not t.done and n not in failed}:
+            for name, training in running.items():
+                try:
+                    training.advance(seconds=slice_s)
+                except NonFiniteError as error:
+                    failed[name] = error
+            if time.monotonic() - saved_s > SAVE_EVERY_S:
+                _save(trainings)
+                saved_s = time.monotonic()
+    except KeyboardInterrupt:
+        _save(trainings)
+        raise
     return failed
+
+
+def _save(trainings: dict[str, Training]) -> None:
+    for training in trainings.values():
+        training.save()
