@@ -16,7 +16,6 @@ from seqloom.model.head import Labels
 from seqloom.tasks.task import Opened, Task
 
 _SHOWN = 5  # classes that a message names
-_DROPOUT = 0.4  # of token vectors and of pooled ones: labelled texts are few, and single words easily learnt by heart
 
 
 class Classify(Task):
