@@ -7,8 +7,10 @@ plug-in file has its options, its help and the correction of its misspelt keys b
 import ast
 import inspect
 import json
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from itertools import product
 from typing import Annotated, Any, Literal
 
 from cyclopts import Group, Parameter
@@ -17,9 +19,14 @@ from seqloom.core import registry
 from seqloom.core.registry import Field
 
 KINDS = ("task", "model", "optimizer")
+SWEEP = "task sweep"  # the kind "task" where a whole number may be several, separated by commas
 TimeText = Annotated[str, Parameter(allow_leading_hyphen=True)]  # so that a budget below 0 is told what a budget is
 OnFlag = Annotated[bool, Parameter(negative_bool="no-")]
 _SCALARS: dict[str, type] = {"bool": bool, "int": int, "float": float, "str": str}
+
+
+class Numbers(tuple[int, ...]):
+    """Several values of one whole number: a sweep, one task each."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +85,27 @@ def whole_numbers(option: str, text: str) -> list[int]:
     return [int(part) for part in parts]
 
 
+def number_or_numbers(option: str, text: str) -> "int | Numbers":
+    """Return a whole number, or those of a comma-separated list: one task each. What is allowed is the task's to say.
+
+    Raises:
+        ValueError: something else stands there, or one number twice.
+    """
+    parts = [part.strip() for part in text.split(",")]
+    if not all(re.fullmatch(r"[+-]?[0-9]+", part) for part in parts):
+        raise ValueError(f"{option} '{text}': give a whole number, or several separated by commas, such as 4,6,8")
+    numbers = [int(part) for part in parts]
+    if len(set(numbers)) < len(numbers):
+        raise ValueError(f"{option} '{text}' names a number twice; give each once")
+    return Numbers(numbers) if len(numbers) > 1 else numbers[0]
+
+
+def each_of(task: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the settings of every task that a sweep asks for: the product of what has several values."""
+    values = [value if isinstance(value, Numbers) else [value] for value in task.values()]
+    return [dict(zip(task, chosen, strict=True)) for chosen in product(*values)]
+
+
 def fields_of(kind: str, words: list[str]) -> list[Field]:
     """Return the fields that a verb's words make available for one of the KINDS.
 
@@ -99,7 +127,8 @@ def fields_of(kind: str, words: list[str]) -> list[Field]:
 def with_options(verb: Callable[..., Any], kinds: Iterable[str], words: list[str]) -> Callable[..., Any]:
     """Return a verb whose signature holds the fields of some kinds as options; they reach it as `given=Given(...)`.
 
-    An option whose name the verb or an earlier kind already uses is called by its kind, e.g. `--model-length`.
+    An option whose name the verb or an earlier kind already uses is called by its kind, e.g. `--model-length`. With the
+    kind SWEEP a task's whole number may be several: they reach the verb as `Numbers`.
     """
     signature = inspect.signature(verb)
     if "given" not in signature.parameters:
@@ -108,19 +137,26 @@ def with_options(verb: Callable[..., Any], kinds: Iterable[str], words: list[str
     taken = {p.name for p in own}
     places: dict[str, tuple[str, Field]] = {}
     extra: list[inspect.Parameter] = []
-    for kind in kinds:
+    sweeps: set[str] = set()
+    for wanted in kinds:
+        kind = "task" if wanted == SWEEP else wanted
         group = Group(f"{kind.capitalize()} options", sort_key=KINDS.index(kind) + 10)
         for item in fields_of(kind, words):
             name = item.name if item.name not in taken else f"{kind}_{item.name}"
             taken.add(name)
             places[name] = (kind, item)
-            extra.append(_parameter(name, item, group))
+            swept = wanted == SWEEP and _type(item.annotation) is int
+            sweeps |= {name} if swept else set()
+            extra.append(_parameter(name, item, group, swept))
 
     def call(*args: Any, **kwargs: Any) -> Any:
         given = Given()
         for name in [name for name in kwargs if name in places]:
             kind, item = places[name]
-            getattr(given, kind)[item.name] = _value(item, kwargs.pop(name))
+            value = kwargs.pop(name)
+            option = f"--{name.replace('_', '-')}"
+            told = number_or_numbers(option, value) if name in sweeps else _value(item, value)
+            getattr(given, kind)[item.name] = told
         return verb(*args, **kwargs, given=given)
 
     call.__doc__ = verb.__doc__
@@ -130,11 +166,14 @@ def with_options(verb: Callable[..., Any], kinds: Iterable[str], words: list[str
     return call
 
 
-def _parameter(name: str, item: Field, group: Group) -> inspect.Parameter:
+def _parameter(name: str, item: Field, group: Group, swept: bool) -> inspect.Parameter:
+    several = "; several: separated by commas" if swept else ""
     default = "" if item.default in (None, "None") else f" [default: {item.default}]"
     negative = () if item.default == "False" else "no-"  # a flag that is off needs no second way to be off
-    about = Parameter(help=item.doc + default, group=group, negative_bool=negative)
-    annotation = Annotated[_type(item.annotation) | None, about]
+    about = Parameter(
+        help=item.doc + several + default, group=group, negative_bool=negative, allow_leading_hyphen=swept
+    )
+    annotation = Annotated[(str if swept else _type(item.annotation)) | None, about]
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
 
 

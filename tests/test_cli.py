@@ -10,7 +10,7 @@ import time
 import pytest
 
 from seqloom import cli
-from seqloom.cli_options import models_named_in, split_names, task_named_in
+from seqloom.cli_options import Numbers, each_of, models_named_in, split_names, task_named_in
 from seqloom.core import registry
 
 SMALL = ["--width", "8", "--layers", "1"]
@@ -111,6 +111,12 @@ def test_a_misspelt_word_is_corrected(call, words, told):
         (["compare", "digits", "--models", "gru,gru"], "twice"),
         (["compare", "digits", "--models", ","], "nothing"),
         (["compare", "digits", "--width", "8"], "--parameters"),
+        (["compare", "recall", "--pairs", "4,x"], "--pairs '4,x'"),
+        (["compare", "recall", "--pairs", "4,,6"], "separated by commas"),
+        (["compare", "recall", "--pairs", "4,4"], "twice"),
+        (["compare", "recall", "--pairs", "4,-6"], "-6"),
+        (["compare", "recall", "--variant", "copy,adding"], "copy,adding"),
+        (["train", "recall", "--pairs", "4,6", "--steps", "1"], "4,6"),
         (["evaluate", "nowhere"], "nowhere"),
         (["predict", "nowhere"], "one input"),
         (["report", "nowhere"], "nowhere"),
@@ -299,3 +305,19 @@ def test_the_task_is_found_wherever_it_stands():
     assert models_named_in(["digits", "--models=gru,lstm"]) == ["gru", "lstm"]
     with pytest.raises(ValueError, match="twice"):
         split_names("gru,gru")
+
+
+def test_a_sweep_asks_for_the_product_of_its_numbers(monkeypatch):
+    from seqloom.lab import compare
+
+    asked = []
+    monkeypatch.setattr(compare, "compare", lambda comparison, *_, **__: asked.extend(comparison.tasks) or 1 / 0)
+    cli.run(["compare", "recall", "--pairs", "4, 6", "--length", "24,32", "--vocabulary", "64"])
+    assert [(task.pairs, task.length, task.vocabulary) for task in asked] == [
+        (4, 24, 64), (4, 32, 64), (6, 24, 64), (6, 32, 64)
+    ]  # fmt: skip
+    assert each_of({"pairs": Numbers((4, 6)), "variant": "copy"}) == [
+        {"pairs": 4, "variant": "copy"},
+        {"pairs": 6, "variant": "copy"},
+    ]
+    assert each_of({}) == [{}]
