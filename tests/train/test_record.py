@@ -5,7 +5,7 @@ import pytest
 
 from seqloom.core import runtime
 from seqloom.core.spec import resolve
-from seqloom.data.batches import Arrays
+from seqloom.data.batches import Arrays, Packed
 from seqloom.train.directory import read_record
 from seqloom.train.experiment import Experiment
 from seqloom.train.loop import Training
@@ -30,9 +30,20 @@ def test_a_fingerprint_changes_with_lengths_inputs_and_targets():
     assert fingerprint(Arrays(inputs.copy(), target.copy())) == base
     assert fingerprint(Arrays(inputs[:19], target[:19])) != base
     assert fingerprint(Arrays(inputs, 1 - target)) != base
-    other = inputs.copy()
-    other[7, 3] += 1
-    assert fingerprint(Arrays(other, target)) != base
+
+
+def test_no_edit_of_a_large_split_escapes_its_fingerprint():
+    words = np.random.default_rng(0)
+    offsets = np.cumsum([0, *words.integers(1, 9, 1000)])
+    steps, target = words.integers(0, 9, offsets[-1]), words.integers(0, 2, 1000)
+    base = fingerprint(Packed(steps, offsets, target))
+    for row in words.integers(0, 1000, 20):
+        other = steps.copy()
+        other[offsets[row]] += 1
+        assert fingerprint(Packed(other, offsets, target)) != base
+        turned = target.copy()
+        turned[row] = 1 - turned[row]
+        assert fingerprint(Packed(steps, offsets, turned)) != base
 
 
 @pytest.mark.parametrize(("metric", "unit"), [("bits_per_byte", "bit"), ("accuracy", "1"), ("loss", "nat")])
