@@ -20,6 +20,7 @@ from markupsafe import Markup
 from seqloom.lab import report_bench as bench
 from seqloom.lab import report_prose as prose
 from seqloom.lab import report_sections as sections
+from seqloom.lab import report_sweep as sweep
 from seqloom.lab.figures import Style, glyph
 from seqloom.lab.report_figures import frontier
 from seqloom.lab.verdict import RULE, Verdict, confidence, use, verdict
@@ -73,6 +74,7 @@ def view(run: Mapping[str, Any], rows: list[Measurement], judged: Verdict) -> di
     """Return all that the template shows."""
     styles = sections.model_styles(run)
     pair = bench.main_pair(judged, rows)
+    swept = sweep.figures(run, judged, styles)
     return {
         "run": run,
         "verdict": judged,
@@ -101,6 +103,8 @@ def view(run: Mapping[str, Any], rows: list[Measurement], judged: Verdict) -> di
         "gradients": bench.gradients(styles, rows),
         "memory_words": bench.memory_words(styles, rows, pair),
         "recall": prose.recall(run, judged),
+        "recall_swept": swept.pop("recall", []),
+        "swept": [figure for figures in swept.values() for figure in figures],
         "method": prose.method(run, judged),
         "environment": prose.environment(run),
         "floors": prose.floors(run),
