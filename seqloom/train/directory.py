@@ -20,6 +20,7 @@ RUN = "run.json"
 CHECKPOINTS = "checkpoints"
 LEDGER = "ledger.jsonl"
 REPORT = "report.html"
+ENCODING = "encoding.json"
 _LOCK = ".lock"
 
 
@@ -33,6 +34,7 @@ class RunDirectory:
         resume: go on with the run there; begin where there is none.
         overwrite: remove the run there, and nothing else.
         owns: names in it, besides those of every run, that `overwrite` removes.
+        encoding: JSON values for encoding.json, written where it is absent; None: there is none.
 
     Raises:
         ValueError: the directory cannot be written in, is in use, holds something else, or holds another run; the
@@ -47,16 +49,19 @@ class RunDirectory:
         resume: bool = False,
         overwrite: bool = False,
         owns: tuple[str, ...] = (),
+        encoding: dict[str, Any] | None = None,
     ) -> None:
         refuse(path, resume, overwrite)
         self.path = path
         self.notices: list[str] = []
-        self._owns = (CHECKPOINTS, LEDGER, REPORT, *owns)
+        self._owns = (CHECKPOINTS, LEDGER, REPORT, ENCODING, *owns)
         self._unlock: Callable[[], object] = lambda: None
         try:
             path.mkdir(parents=True, exist_ok=True)
             self._unlock = weakref.finalize(self, os.close, _locked(path))  # at the latest when nobody holds this
             self.record = self._open(record, same, resume, overwrite)
+            if encoding is not None and not (path / ENCODING).exists():  # a kill came between, or an older version
+                write_whole(path / ENCODING, json.dumps(encoding, ensure_ascii=False).encode())
         except OSError as error:
             self.close()
             raise ValueError(f"cannot write in '{path}': {error.strerror}; name another directory with --out") from None

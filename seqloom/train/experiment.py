@@ -138,7 +138,7 @@ class Experiment(Spec):
             **rest,
         )
 
-    def model_spec(self, opened: Opened) -> ModelSpec:
+    def model_spec(self, opened: Interface) -> ModelSpec:
         """Return the whole model for the opened task, at the size asked for."""
         architecture = self.model
         if self.parameters is not None:

@@ -1,25 +1,23 @@
 """The training loop: gradients, updates, validations, checkpoints, in slices that can take turns with others."""
 
-import copy
 import time
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from seqloom.core import runtime
 from seqloom.data.batches import Order
-from seqloom.measure.memory import peak_live_bytes
 from seqloom.tasks.task import Opened, Scores, evaluate
 from seqloom.train import checkpoint
 from seqloom.train.directory import RunDirectory, refuse
 from seqloom.train.experiment import Experiment, known_steps
 from seqloom.train.interrupt import between_steps
+from seqloom.train.probe import peak_step_bytes, steps_within
 from seqloom.train.progress import Event, Progress
 from seqloom.train.record import SAME, Record, describe
 from seqloom.train.result import Course, Result, time_to_quality_s
 from seqloom.train.schedule import rate_factor
-from seqloom.train.update import NonFiniteError, adamw, draw_from, gradients, update
+from seqloom.train.update import NonFiniteError, adamw, draw_from, moments, set_moments, update
 
 VALIDATIONS = 20  # in a run, unless the experiment says otherwise
 _TELL_EVERY_S = 0.1
@@ -128,7 +126,7 @@ class Training:
         self.advance()
         course = self.course
         assert course.planned is not None
-        peak_bytes = self._peak_bytes()
+        peak_bytes = peak_step_bytes(self.model, self.optimizer, self.opened.train, self.settings, self._devices)
         if self.best:
             self.model.load_state_dict(self.best)
         self.model.eval()
@@ -163,7 +161,7 @@ class Training:
         """Save a checkpoint of this step, unless there is one."""
         if self.directory is None or self._saved_step == self.course.step:
             return
-        tensors = {"model": self.model.state_dict(), "optimizer": self._moments()}
+        tensors = {"model": self.model.state_dict(), "optimizer": moments(self.model, self.optimizer)}
         if self.best and self.course.best_step != self.course.step:
             tensors["best"] = self.best
         data = {
@@ -215,26 +213,14 @@ class Training:
         return epoch, index
 
     def _plan_steps(self) -> None:
-        """Find out how many steps the budget in seconds holds, on copies: training then begins untouched."""
-        budget_s = self.experiment.budget.seconds
-        assert budget_s is not None
-        weights, moments = copy.deepcopy(self.model.state_dict()), copy.deepcopy(self.optimizer.state_dict())
-        started = time.perf_counter()
-        warm_s, n = 0.0, 0
-        while True:
-            self._update(n)
-            n += 1
-            spent_s = time.perf_counter() - started
-            if n == 1 or (n == 2 and spent_s < budget_s / 20):
-                warm_s, warm = spent_s, n
-            elif spent_s >= budget_s / 10 or (n >= 8 and spent_s >= min(budget_s / 20, 5.0)):
-                break
-        step_s = (spent_s - warm_s) / (n - warm)
+        """Find out how many steps the budget in seconds holds; training then begins untouched."""
+        budget_s, course = self.experiment.budget.seconds, self.course
+        assert budget_s is not None and course.step == 0
+        weights = {name: tensor.clone() for name, tensor in self.model.state_dict().items()}
+        course.planned, course.probe_s = steps_within(budget_s, self._update)
         self.model.load_state_dict(weights)
-        self.optimizer.load_state_dict(moments)
-        self.course.probe_s = spent_s
-        self.course.planned = max(1, int((budget_s - spent_s) / step_s))
-        self._record.planned(self.course)
+        self.optimizer.state.clear()
+        self._record.planned(course)
         self.save()
 
     def _enter(self, out: Path, resume: bool, overwrite: bool) -> None:
@@ -256,34 +242,13 @@ class Training:
         self.model.load_state_dict(loaded.tensors["model"])
         best = loaded.tensors["model"] if self.course.best_step == loaded.step else loaded.tensors.get("best", {})
         self.best = {name: tensor.to(self.device) for name, tensor in best.items()}
-        parameters = dict(self.model.named_parameters())
-        for key, tensor in loaded.tensors["optimizer"].items():
-            slot, _, name = key.partition("/")
-            self.optimizer.state[parameters[name]][slot] = tensor.to(self.device)
+        set_moments(self.model, self.optimizer, loaded.tensors["optimizer"])
         assert tuple(loaded.data["position"]) == self._position(loaded.step), "another order than was saved"
         if loaded.data["threads"] != runtime.threads():
             self.notices.append(
                 f"the run was computed with {loaded.data['threads']} threads and goes on with {runtime.threads()}: "
                 "sums are rounded differently, so its weights will not be bit for bit those of an uninterrupted run"
             )
-
-    def _moments(self) -> dict[str, torch.Tensor]:
-        """Return the optimizer's tensors by slot and parameter."""
-        return {
-            f"{slot}/{name}": tensor
-            for name, parameter in self.model.named_parameters()
-            for slot, tensor in self.optimizer.state.get(parameter, {}).items()
-        }
-
-    def _peak_bytes(self) -> int:
-        """Return the peak of live tensors in a step of the longest rows, the optimizer's included; exact."""
-        lengths = self.opened.train.lengths
-        rows = np.argsort(lengths, kind="stable")[-self.settings.batch_size :]
-        self.optimizer.zero_grad(set_to_none=True)
-        with torch.random.fork_rng(devices=self._devices):
-            peak = peak_live_bytes(lambda: gradients(self.model, self.opened.train, rows, self.settings))
-        self.optimizer.zero_grad(set_to_none=True)
-        return peak.total_bytes + sum(t.numel() * t.element_size() for t in self._moments().values())
 
 
 def _check(experiment: Experiment, checkpoint_every: int | None, keep: int) -> None:

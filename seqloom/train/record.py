@@ -26,17 +26,23 @@ _UNITS = {"accuracy": "1", "loss": "nat", "mse": "1"}
 
 def describe(experiment: Experiment, opened: Opened) -> dict[str, Any]:
     """Return the content of run.json."""
-    splits = {"train": opened.train, "validation": opened.validation, "test": opened.test}
     return {
         "verb": "train",
         "command": shlex.join(["seqloom", *sys.argv[1:]]),
         "created": now(),
         "digest": experiment.digest(),
         "experiment": to_data(experiment),
-        "data": {name: {"examples": len(split), "digest": fingerprint(split)} for name, split in splits.items()},
+        "data": fingerprints(opened),
+        **opened.account(),
         "machine": {name: value for name, value in machine.describe(runtime.device()).facts().items() if value},
         "versions": machine.versions(),
     }
+
+
+def fingerprints(opened: Opened) -> dict[str, dict[str, Any]]:
+    """Return what tells the data of a run from others: the number and the fingerprint of each split's examples."""
+    splits = {"train": opened.train, "validation": opened.validation, "test": opened.test}
+    return {name: {"examples": len(split), "digest": fingerprint(split)} for name, split in splits.items()}
 
 
 def fingerprint(examples: Examples) -> str:

@@ -41,6 +41,24 @@ def adamw(model: nn.Module, settings: Optimizer) -> torch.optim.AdamW:
     )
 
 
+def moments(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Return the optimizer's tensors as "slot/parameter"; none before the first step."""
+    return {
+        f"{slot}/{name}": tensor
+        for name, parameter in model.named_parameters()
+        for slot, tensor in optimizer.state.get(parameter, {}).items()
+    }
+
+
+def set_moments(model: nn.Module, optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+    """Give an optimizer the tensors that `moments` returned."""
+    parameters = dict(model.named_parameters())
+    optimizer.state.clear()
+    for key, tensor in tensors.items():
+        slot, _, name = key.partition("/")
+        optimizer.state[parameters[name]][slot] = tensor.to(parameters[name].device, copy=True)
+
+
 def update(
     model: Any,
     optimizer: torch.optim.Optimizer,

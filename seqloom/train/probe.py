@@ -1,0 +1,55 @@
+"""What a step costs, found out by doing it: its time, to plan a budget in seconds; its memory, for the record."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+
+from seqloom.data.batches import Examples
+from seqloom.measure.memory import peak_live_bytes
+from seqloom.train.experiment import Optimizer
+from seqloom.train.update import gradients, moments
+
+_STEPS = 8  # timed, and the share of the budget that they may take, and at most
+_SHARE, _MOST_SHARE, _MOST_S = 1 / 20, 1 / 10, 5.0
+
+
+def steps_within(
+    budget_s: float, step: Callable[[int], object], clock: Callable[[], float] = time.perf_counter
+) -> tuple[int, float]:
+    """Return (how many steps a budget holds besides what it took to find out, seconds spent in finding out).
+
+    The first steps are not counted: one, or two if they are short against the budget. From then on steps are timed for
+    a twentieth of the budget, at most 5 s, but for 8 steps; never for more than a tenth, but for one.
+
+    Args:
+        budget_s: above 0.
+        step: does step n, counted from 0; what it changes is for the caller to undo.
+        clock: seconds.
+    """
+    began = clock()
+    warm_s, warm, n = 0.0, 0, 0
+    while True:
+        step(n)
+        n += 1
+        spent_s = clock() - began
+        if n == 1 or (n == 2 and spent_s < budget_s * _SHARE):
+            warm_s, warm = spent_s, n
+        elif spent_s >= budget_s * _MOST_SHARE or (n - warm >= _STEPS and spent_s >= min(budget_s * _SHARE, _MOST_S)):
+            break
+    step_s = (spent_s - warm_s) / (n - warm)
+    return max(1, int((budget_s - spent_s) / step_s)), spent_s
+
+
+def peak_step_bytes(
+    model: Any, optimizer: torch.optim.Optimizer, examples: Examples, settings: Optimizer, devices: list[torch.device]
+) -> int:
+    """Return the peak of live tensors in a step of the longest rows, the optimizer's included; exact. Nothing moves."""
+    rows = np.argsort(examples.lengths, kind="stable")[-settings.batch_size :]
+    optimizer.zero_grad(set_to_none=True)
+    with torch.random.fork_rng(devices=devices):
+        peak = peak_live_bytes(lambda: gradients(model, examples, rows, settings))
+    optimizer.zero_grad(set_to_none=True)
+    return peak.total_bytes + sum(t.numel() * t.element_size() for t in moments(model, optimizer).values())
