@@ -88,7 +88,7 @@ class ValuesFrontend(nn.Module):
             if segment is not None:
                 # values at padding inside a patch count as zeros; a patch belongs to its last real document
                 inputs = torch.where((segment != 0)[..., None], inputs, 0.0)
-                segment = segment.unflatten(1, (-1, self.size)).amax(dim=2)
+                segment = _last_real(segment.unflatten(1, (-1, self.size)))
             inputs = inputs.unflatten(1, (-1, self.size)).flatten(2)
         if segment is None:
             return self._projected(inputs), None
@@ -99,3 +99,10 @@ class ValuesFrontend(nn.Module):
     def _projected(self, inputs: Tensor) -> Tensor:
         # what blocks add to keeps the parameters' precision, also under autocast
         return self.project(inputs).to(self.project.weight.dtype)
+
+
+def _last_real(ids: Tensor) -> Tensor:
+    """Return the last id that is not 0 of each patch, from (B, T / size, size); 0 for a patch of padding."""
+    steps = torch.arange(1, ids.shape[2] + 1, device=ids.device)
+    last = torch.where(ids != 0, steps, 0).amax(dim=2, keepdim=True)
+    return ids.gather(2, (last - 1).clamp(min=0)).squeeze(2)

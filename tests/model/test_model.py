@@ -95,6 +95,15 @@ def test_patches_shorten_time_and_must_divide_it() -> None:
         model(torch.randn(2, 6, 2))
 
 
+def test_a_patch_belongs_to_the_document_of_its_last_real_step() -> None:
+    frontend = Patches(channels=1, size=2).build(4)
+    segment = torch.tensor([[9, 3, 0, 0, 3, 0, 0, 5], [9, 9, 3, 3, 4, 2, 0, 0]])
+    _, ids = frontend(torch.randn(2, 8, 1), segment)
+    assert ids.tolist() == [[3, 0, 3, 5], [9, 3, 2, 0]]
+    _, none = frontend(torch.randn(2, 0, 1), segment[:, :0])
+    assert none.shape == (2, 0)
+
+
 def test_scores_sum_to_the_metric() -> None:
     model = build("gru")
     tokens = torch.randint(11, (4, 6), generator=torch.Generator().manual_seed(0))
