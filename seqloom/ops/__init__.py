@@ -5,3 +5,6 @@ from seqloom.ops.recurrence import recurrence
 from seqloom.ops.scan import scan
 
 __all__ = ["Kernel", "Op", "recurrence", "scan", "use"]
+
+for _op in (recurrence, scan):
+    _ = _op.kernels  # imported now: a compiler, whose trace may be the first call, cannot trace an import

@@ -5,7 +5,7 @@ gate activations and states, O(B T G H).
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import torch
 import torch.nn.functional as F
@@ -270,7 +270,15 @@ def _gradients(ctx: Any, grads: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
     return None, d_gates.to(ctx.dtype), d_w, d_b, d_first, None, None
 
 
+def _refuse(ctx: Any, *_: Any) -> NoReturn:
+    raise RuntimeError(
+        "the recurrence's loop kernel has no second derivatives; "
+        'compute the forward pass inside `with seqloom.ops.use(recurrence="reference"):`'
+    )
+
+
 torch.library.register_autograd("seqloom::recurrence", _gradients, setup_context=_remember, lib=_library)
+torch.library.register_autograd("seqloom::recurrence_backward", _refuse, lib=_library)
 
 
 class Loop(Kernel):

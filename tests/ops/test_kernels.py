@@ -110,6 +110,22 @@ def test_scan_is_differentiable_twice() -> None:
     assert torch.autograd.gradgradcheck(lambda a, b: scan(a, b).sin(), (a, b))
 
 
+@pytest.mark.parametrize("cell", CELLS)
+def test_second_derivatives_of_a_recurrence_need_the_reference(cell) -> None:
+    arguments = recurrence_arguments(cell, 5, True, "mixed")
+    x = arguments[1]
+
+    def slope() -> torch.Tensor:
+        y, _ = recurrence(*arguments)
+        (first,) = torch.autograd.grad(y.sin().sum(), x, create_graph=True)
+        return torch.autograd.grad(first.square().sum(), x)[0]
+
+    with use(recurrence="loop"), pytest.raises(RuntimeError, match=r'use\(recurrence="reference"\)'):
+        slope()
+    with use(recurrence="reference"):
+        assert slope().abs().sum() > 0
+
+
 def test_forward_mode_and_functorch_see_the_reference() -> None:
     a, b, h0 = scan_arguments(9, True)
     tangent = torch.ones_like(b)
