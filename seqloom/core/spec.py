@@ -126,7 +126,8 @@ def explain(owner: str, error: pydantic.ValidationError) -> str:
         where = ".".join(str(part) for part in (owner, *problem["loc"]))
         message = problem["msg"].removeprefix("Value error, ")
         given = problem.get("input", PydanticUndefined)
-        shown = "" if problem["type"] == "missing" else f" = {given!r}"
+        # a field that is absent, or a rule between several fields, has no one value to show
+        shown = "" if problem["type"] == "missing" or not problem["loc"] else f" = {given!r}"
         lines.append(f"{where}{shown}: {message}")
     return "; ".join(lines)
 
