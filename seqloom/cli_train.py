@@ -7,6 +7,8 @@ from seqloom.cli_options import Given, TimeText
 from seqloom.cli_output import Answer, number
 from seqloom.core import registry
 
+_SHOWN = 3  # rows not used that a line tells of
+
 
 def train(
     task: str | None = None,
@@ -80,7 +82,7 @@ def train(
             progress=board.add(f"{experiment.task.name()} {experiment.model.name()}"),
         )
         told = len(training.notices)
-        for notice in training.notices:
+        for notice in [*_rejected(training.opened), *training.notices]:
             board.say(notice)
         result = training.finish()
         for notice in result.notices[told:]:
@@ -99,6 +101,7 @@ def train(
         "time_to_quality_s": result.time_to_quality_s,
         "peak_bytes": result.peak_bytes,
         "stopped_early": result.stopped,
+        **training.opened.account(),
         "notices": result.notices,
         "run": str(where),
     }
@@ -172,6 +175,15 @@ def predict(
     found = [{"input": line, **trained.answer(line, length, sampling)} for line in lines]
     data = {"task": trained.experiment.task.name(), "model": trained.experiment.model.name(), "predictions": found}
     return Answer(data, "\n".join(_prediction(item) for item in found))
+
+
+def _rejected(opened: Any) -> list[str]:
+    """Return a line that tells of the rows that are not used, if there are any."""
+    if not opened.rejects:
+        return []
+    shown = "; ".join(f"line {reject['line']}: {reject['reason']}" for reject in opened.rejects[:_SHOWN])
+    more = "; ..., all in run.json" if len(opened.rejects) > _SHOWN else ""
+    return [f"{len(opened.rejects)} of {opened.facts['rows_in']} rows are not used: {shown}{more}"]
 
 
 def _prediction(item: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""A trained run, opened again: its experiment, its examples, its best weights; to be scored and asked."""
+"""A trained run, opened again: its experiment and its best weights; to be asked, and to be scored on its examples."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,12 +11,14 @@ from seqloom.core import runtime
 from seqloom.core.spec import resolve
 from seqloom.model.generate import Sampling, generate
 from seqloom.model.model import Model
-from seqloom.tasks.task import Opened, evaluate
+from seqloom.tasks.task import Interface, Opened, evaluate
 from seqloom.train import checkpoint
-from seqloom.train.directory import CHECKPOINTS, read_record
+from seqloom.train.directory import CHECKPOINTS, ENCODING, RUN, differences, read_encoding, read_record
 from seqloom.train.experiment import Experiment
+from seqloom.train.record import fingerprints
 
 ANSWERS = 5  # likeliest classes shown of a prediction
+_SHOWN = 12  # trainings that a message names
 
 
 @dataclass(frozen=True)
@@ -24,25 +26,31 @@ class Trained:
     """A model with its best weights, and what it was trained on."""
 
     experiment: Experiment
-    opened: Opened
+    interface: Interface
     model: Model
     step: int  # of the checkpoint
     notices: list[str]  # for the user: damage that was passed over
+    data: dict[str, Any]  # fingerprints of the splits it was trained, validated and tested on
 
     def scores(self, split: str = "test") -> dict[str, Any]:
-        """Score the model on "train", "validation" or "test"; JSON values."""
+        """Score the model on "train", "validation" or "test"; JSON values.
+
+        Raises:
+            ValueError: the data are gone, or are not those of the run.
+        """
         if split not in ("train", "validation", "test"):
             raise ValueError(f"unknown split '{split}'; take train, validation or test")
-        examples = getattr(self.opened, split)
+        opened = open_same(self.experiment, self.data)
+        examples = getattr(opened, split)
         return {
             "task": self.experiment.task.name(),
             "model": self.experiment.model.name(),
             "split": split,
             "examples": len(examples),
             "step": self.step,
-            "metric": self.opened.metric,
-            "better": self.opened.better,
-            "floor": self.opened.floor,
+            "metric": opened.metric,
+            "better": opened.better,
+            "floor": opened.floor,
             "metrics": evaluate(self.model, examples).values(),
         }
 
@@ -53,10 +61,10 @@ class Trained:
             ValueError: the line is not what the task takes.
         """
         inputs = self._inputs(line)
-        kind = self.opened.head.kind
+        kind = self.interface.head.kind
         if kind == "next_token":
             tokens = [int(token[0]) for token in generate(self.model, inputs, steps, sampling)]
-            decode = self.opened.decode
+            decode = self.interface.decode
             return {"continuation": decode(tokens) if decode else " " + " ".join(map(str, tokens)), "tokens": tokens}
         with torch.no_grad():
             output = self.model(inputs)[0][0].float()
@@ -64,19 +72,20 @@ class Trained:
             return {"value": float(output)}
         chances = output.softmax(dim=-1)
         top = chances.topk(min(ANSWERS, len(chances)))
-        names = [self.opened.labels[i] if self.opened.labels else str(i) for i in top.indices.tolist()]
+        labels = self.interface.labels
+        names = [labels[i] if labels else str(i) for i in top.indices.tolist()]
         return {"label": names[0], "probabilities": dict(zip(names, top.values.tolist(), strict=True))}
 
     def _inputs(self, line: str) -> torch.Tensor:
-        array = (self.opened.encode or self._numbers)(line)
+        array = (self.interface.encode or self._numbers)(line)
         if len(array) == 0:
             raise ValueError("the input is empty; give at least one step")
-        dtype = torch.int64 if self.opened.frontend.kind == "tokens" else torch.float32
+        dtype = torch.int64 if self.interface.frontend.kind == "tokens" else torch.float32
         return torch.tensor(array, dtype=dtype)[None].to(runtime.device())
 
     def _numbers(self, line: str) -> np.ndarray:
         words = line.replace(",", " ").split()
-        frontend = self.opened.frontend
+        frontend = self.interface.frontend
         try:
             if frontend.kind == "tokens":
                 tokens = np.array([int(word) for word in words], dtype=np.int64)
@@ -106,21 +115,52 @@ def read_lines(path: Path) -> list[str]:
 
 
 def load(run: Path) -> Trained:
-    """Return the run in a directory, with the weights that were best on validation so far.
+    """Return the run in a directory, with the weights that were best on validation so far. The data are not read.
 
     Raises:
-        ValueError: no run of `train` is there, none of its checkpoints is whole, or its data are gone or changed.
+        ValueError: no run of `train` is there, or none of its checkpoints is whole; or it is of a task that keeps no
+            encoding, and its data are gone or changed.
     """
     record = read_record(run)
     if "experiment" not in record:
-        raise ValueError(
-            f"'{run}' is a run of {record.get('verb', 'another verb')}, which keeps no weights; name one of train"
-        )
+        raise ValueError(f"'{run}' is a run of {record.get('verb', 'another verb')}, {_instead(run)}")
     experiment = resolve(Experiment, record["experiment"])
     found = checkpoint.load(run / CHECKPOINTS)
     if found is None:
         raise ValueError(f"'{run}' has no checkpoint yet; go on with it: seqloom train --resume --out {run}")
-    opened = experiment.task.open(experiment.data_seed)
-    model = experiment.model_spec(opened).build(experiment.seed)
+    data = record.get("data", {})
+    encoding = read_encoding(run)
+    if encoding is None:
+        interface = open_same(experiment, data)
+    else:
+        try:
+            interface = Interface.restored(experiment.task, encoding)
+        except ValueError as error:
+            raise ValueError(f"'{run / ENCODING}' is not what a run writes: {error}") from None
+    model = experiment.model_spec(interface).build(experiment.seed)
     model.load_state_dict(found.tensors.get("best", found.tensors["model"]))
-    return Trained(experiment, opened, model.to(runtime.device()).eval(), found.step, found.notices)
+    return Trained(experiment, interface, model.to(runtime.device()).eval(), found.step, found.notices, data)
+
+
+def open_same(experiment: Experiment, data: dict[str, Any]) -> Opened:
+    """Return an experiment's task, opened, if its splits have the fingerprints that a run wrote down.
+
+    Raises:
+        ValueError: the data are gone, or are not those of the run; the message names the splits that differ.
+    """
+    opened = experiment.task.open(experiment.data_seed)
+    changed = differences(data, fingerprints(opened))
+    if changed:
+        raise ValueError(
+            f"the data are not those that the run was trained on: {'; '.join(changed)}. Put them back as they were, "
+            "or train on these"
+        )
+    return opened
+
+
+def _instead(run: Path) -> str:
+    trainings = [str(path.parent) for path in sorted(run.glob(f"*/*/{RUN}"))]
+    if not trainings:
+        return "which keeps no weights; name one of train"
+    more = f" and {len(trainings) - _SHOWN} more" if len(trainings) > _SHOWN else ""
+    return f"whose trainings are runs of their own; name one of these: {', '.join(trainings[:_SHOWN])}{more}"

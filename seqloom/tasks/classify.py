@@ -1,5 +1,6 @@
 """Classify: the class of each text in a table of the user's."""
 
+import json
 from collections import Counter
 from pathlib import PurePath
 from typing import Any, ClassVar, Literal, Self
@@ -10,10 +11,10 @@ import pydantic
 from seqloom.data.batches import Packed
 from seqloom.data.files import Table, read_table
 from seqloom.data.splits import stratified
-from seqloom.data.tokens import BPE, Bytes, Tokenizer, truncated
+from seqloom.data.tokens import BPE, Bytes, Tokenizer, tokenizer_from_json, truncated
 from seqloom.model.frontend import Tokens
 from seqloom.model.head import Labels
-from seqloom.tasks.task import Opened, Task
+from seqloom.tasks.task import Encode, Opened, Task
 
 _SHOWN = 5  # classes that a message names
 
@@ -117,8 +118,16 @@ class Classify(Task):
             ],
             defaults={"batch_size": 32, "learning_rate": 3e-3},
             architecture={"dropout": 0.2},
-            encode=lambda text: tokenizer.encode(text)[: self.max_length],
+            encode=self._encode(tokenizer),
+            encoding=json.loads(tokenizer.to_json()),
         )
+
+    def coding(self, encoding: Any) -> tuple[Encode, None]:
+        """Return the tokens' encode from their tokenizer's JSON values."""
+        return self._encode(tokenizer_from_json(json.dumps(encoding))), None
+
+    def _encode(self, tokenizer: Tokenizer) -> Encode:
+        return lambda text: tokenizer.encode(text)[: self.max_length]
 
     def _read(self, path: str) -> Table:
         return read_table(

@@ -12,7 +12,7 @@ from seqloom.data.source import Source, share, standard_library
 from seqloom.data.text import read_text
 from seqloom.model.frontend import Tokens
 from seqloom.model.head import NextToken
-from seqloom.tasks.task import Opened, Task
+from seqloom.tasks.task import Decode, Encode, Opened, Task
 
 _SHARES = (0.90, 0.05, 0.05)
 _CAPS = (4_000_000, 2**15, 2**16)  # bytes of the standard library used: enough to learn from, quick to score on
@@ -64,9 +64,22 @@ class Language(Task):
                 "length": self.length,
             },
             defaults={"batch_size": 8, "learning_rate": 4e-3},
-            encode=lambda text: np.frombuffer(text.encode(), dtype=np.uint8),
-            decode=lambda tokens: bytes(tokens).decode("utf-8", errors="replace"),
+            encode=_encode,
+            decode=_decode,
+            encoding="utf-8",
         )
+
+    def coding(self, encoding: Any) -> tuple[Encode, Decode]:
+        """Return bytes of text and back."""
+        return _encode, _decode
+
+
+def _encode(text: str) -> np.ndarray:
+    return np.frombuffer(text.encode(), dtype=np.uint8)
+
+
+def _decode(tokens: list[int]) -> str:
+    return bytes(tokens).decode("utf-8", errors="replace")
 
 
 def unigram_bits(known: np.ndarray, asked: np.ndarray) -> float:

@@ -4,15 +4,19 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
+import pydantic
 import torch
 
-from seqloom.core.spec import Spec
+from seqloom.core.spec import Spec, to_data
 from seqloom.data.batches import Examples
 from seqloom.model.frontend import Frontend
 from seqloom.model.head import Head
+
+Encode = Callable[[str], np.ndarray]  # one line of a user's -> inputs (T,) or (T, C)
+Decode = Callable[[list[int]], str]  # tokens that were generated -> text
 
 
 class Task(Spec, ABC):
@@ -31,9 +35,64 @@ class Task(Spec, ABC):
             ValueError: the input breaks a rule; the message names the value, the rule and the fix.
         """
 
+    def coding(self, encoding: Any) -> tuple[Encode | None, Decode | None]:
+        """Return encode and decode again from the `encoding` that `open` gave, without reading the examples.
+
+        Raises:
+            ValueError: the encoding is not one of this task's.
+        """
+        return None, None
+
 
 @dataclass(frozen=True, kw_only=True)
-class Opened:
+class Interface:
+    """What of an opened task a trained model needs to be asked: all but the examples."""
+
+    frontend: Frontend
+    head: Head
+    causal: bool
+    labels: tuple[str, ...] = ()  # names of the classes
+    encode: Encode | None = None  # None: numbers
+    decode: Decode | None = None  # None: numbers
+    encoding: Any = None  # JSON values of which `Task.coding` makes encode and decode; None: they need the examples
+
+    def interface(self) -> dict[str, Any] | None:
+        """Return JSON values for `restored`; None if encode and decode need the examples."""
+        if self.encoding is None and (self.encode or self.decode):
+            return None
+        return {
+            "frontend": to_data(self.frontend),
+            "head": to_data(self.head),
+            "causal": self.causal,
+            "labels": list(self.labels),
+            "encoding": self.encoding,
+        }
+
+    @classmethod
+    def restored(cls, task: Task, data: dict[str, Any]) -> Self:
+        """Return what `interface` wrote of a task.
+
+        Raises:
+            ValueError: these are not such values.
+        """
+        try:
+            encoding = data["encoding"]
+            encode, decode = task.coding(encoding) if encoding is not None else (None, None)
+            return cls(
+                frontend=pydantic.TypeAdapter(Frontend).validate_python(data["frontend"]),
+                head=pydantic.TypeAdapter(Head).validate_python(data["head"]),
+                causal=bool(data["causal"]),
+                labels=tuple(data["labels"]),
+                encode=encode,
+                decode=decode,
+                encoding=encoding,
+            )
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"no interface of a task: {error!r}") from None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Opened(Interface):
     """A task with its examples at hand, and how to put a model to it."""
 
     task: Task
@@ -41,19 +100,13 @@ class Opened:
     train: Examples
     validation: Examples
     test: Examples
-    frontend: Frontend
-    head: Head
-    causal: bool
     floor: float  # the trivial score on test, in the task's metric
     floor_of: str  # what reaches the floor, in words
     facts: dict[str, Any] = field(default_factory=dict)  # JSON values, for the report
-    labels: tuple[str, ...] = ()  # names of the classes
     rejects: list[dict[str, Any]] = field(default_factory=list)  # {"line", "reason"} of each row not used
     defaults: dict[str, Any] = field(default_factory=dict)  # settings of the Optimizer that suit the task
     architecture: dict[str, Any] = field(default_factory=dict)  # settings of the Architecture that suit the task
     parameters: int = 100_000  # of a model that suits the task, token table aside
-    encode: Callable[[str], np.ndarray] | None = None  # one line of a user's -> inputs (T,) or (T, C); None: numbers
-    decode: Callable[[list[int]], str] | None = None  # tokens that were generated -> text; None: numbers
 
     @property
     def metric(self) -> str:
@@ -64,6 +117,11 @@ class Opened:
     def better(self) -> str:
         """Return "higher" or "lower"."""
         return self.task.better
+
+    def account(self) -> dict[str, Any]:
+        """Return what became of the rows of the user's tables; nothing for other sources. JSON values."""
+        counts = {name: self.facts[name] for name in ("rows_in", "rows_used", "rows_rejected") if name in self.facts}
+        return {**counts, "rejects": self.rejects} if counts else {}
 
 
 @dataclass(frozen=True)

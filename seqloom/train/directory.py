@@ -159,6 +159,25 @@ def read_record(path: Path) -> dict[str, Any]:
     return record
 
 
+def read_encoding(path: Path) -> dict[str, Any] | None:
+    """Return the content of a directory's encoding.json; None if there is none.
+
+    Raises:
+        ValueError: it is damaged.
+    """
+    try:
+        encoding = json.loads((path / ENCODING).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise ValueError(f"cannot read '{path / ENCODING}': {error.strerror}") from None
+    except ValueError:
+        encoding = None
+    if not isinstance(encoding, dict):
+        raise ValueError(f"'{path / ENCODING}' is damaged; restore it from a copy, or remove it and --resume the run")
+    return encoding
+
+
 def differences(before: Any, now: Any, at: str = "") -> list[str]:
     """Return a sentence for each field in which two JSON values differ."""
     if isinstance(before, dict) and isinstance(now, dict):

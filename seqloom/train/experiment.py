@@ -10,7 +10,7 @@ from seqloom.core.spec import Spec, resolve
 from seqloom.data.batches import Examples
 from seqloom.model.model import ModelSpec
 from seqloom.parallel.plan import Plan
-from seqloom.tasks.task import Opened, Task
+from seqloom.tasks.task import Interface, Opened, Task
 from seqloom.zoo.architecture import Architecture, fit_width
 
 _UNITS = {

@@ -224,7 +224,8 @@ class Training:
         self.save()
 
     def _enter(self, out: Path, resume: bool, overwrite: bool) -> None:
-        self.directory = RunDirectory(out, describe(self.experiment, self.opened), SAME, resume, overwrite)
+        record, encoding = describe(self.experiment, self.opened), self.opened.interface()
+        self.directory = RunDirectory(out, record, SAME, resume, overwrite, encoding=encoding)
         self.notices += self.directory.notices
         try:
             self.notices += self._record.open(self.directory.ledger)
