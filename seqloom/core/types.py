@@ -13,6 +13,7 @@ from torch.utils import _pytree as pytree
 # A pytree of tensors (NamedTuples), batch first, no None leaves; FRESH (the empty tuple) asks a mixer to begin.
 State: TypeAlias = Any
 FRESH: tuple[()] = ()
+IGNORED = -100  # the target of a step that is not scored
 
 
 class Where(NamedTuple):

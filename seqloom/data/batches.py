@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-IGNORED = -100  # target of a step that is not scored
+from seqloom.core.types import IGNORED
 
 _POOL = 64  # batches sorted by length together: long enough that rows of a batch are alike, short enough to stay random
 

@@ -15,10 +15,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from seqloom.core.types import IGNORED
 from seqloom.data.batches import Batch
 from seqloom.measure.ledger import Label, Measurement
 from seqloom.measure.statistics import Interval, median_interval
-from seqloom.model.head import IGNORED
 from seqloom.model.model import Model
 
 FACTOR = 10.0  # over the lags measured, less than this is neither vanishing nor exploding

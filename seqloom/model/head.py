@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seqloom.core.spec import Spec
+from seqloom.core.types import IGNORED
 
-IGNORED = -100  # the target of a step that is not scored
 Scored = dict[str, tuple[Tensor, Tensor]]
 
 

@@ -75,7 +75,6 @@ class Torch(Kernel):
         function: Any = getattr(torch, _FUNCTIONS[cell])
         hx = list(first) if cell == "lstm" else first[0]
         y, *after = function(x, hx, weights, b_ih is not None, 1, 0.0, torch.is_grad_enabled(), False, True)
-        # outputs of an op may not alias its inputs or one another
         return y, tuple(s[0] for s in after)
 
 

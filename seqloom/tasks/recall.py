@@ -7,7 +7,8 @@ from typing import Any, ClassVar, Literal, NamedTuple
 import numpy as np
 import pydantic
 
-from seqloom.data.batches import IGNORED, Arrays, stream
+from seqloom.core.types import IGNORED
+from seqloom.data.batches import Arrays, stream
 from seqloom.model.frontend import Frontend, Tokens, Values
 from seqloom.model.head import Head, NextToken, Number
 from seqloom.tasks.task import Opened, Task

@@ -9,13 +9,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from seqloom.data.batches import IGNORED, Batch, Examples
+from seqloom.core.types import IGNORED
+from seqloom.data.batches import Batch, Examples
 from seqloom.train.experiment import Optimizer
 
 _SHOWN = 32  # rows named in a message
 
 
-class NonFiniteError(ValueError):
+class NonFiniteError(FloatingPointError):
     """The loss or its gradient is not finite; the parameters are those before the step."""
 
     def __init__(self, step: int, epoch: int, index: int, rows: np.ndarray, loss: float, norm: float) -> None:
@@ -77,7 +78,7 @@ def update(
     parameters = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
     slopes = [p.grad for p in parameters]
     norm = nn.utils.get_total_norm(slopes)
-    values = torch.stack((loss, norm)).tolist()  # the one wait for the device in a step
+    values = torch.stack((loss, norm)).tolist()  # one wait for both; padded batches also wait in `locate`
     if math.isfinite(values[0]) and math.isfinite(values[1]):
         if settings.clip is not None and values[1] > settings.clip:
             nn.utils.clip_grads_with_norm_(parameters, settings.clip, norm)

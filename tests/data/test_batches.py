@@ -6,7 +6,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seqloom.data.batches import IGNORED, Arrays, Order, Packed, Windows, shuffled, stream
+from seqloom.core.types import IGNORED
+from seqloom.data.batches import Arrays, Order, Packed, Windows, shuffled, stream
 
 
 def ragged(lengths: list[int]) -> list[np.ndarray]:

@@ -11,13 +11,14 @@ from torch import nn
 from seqloom.core.cost import Cost
 from seqloom.core.registry import catalog
 from seqloom.core.spec import resolve
+from seqloom.core.types import IGNORED
 from seqloom.data.batches import Batch
 from seqloom.lab.gradient import gradient_flow, measure, thinned
 from seqloom.mixers.attention import Attention
 from seqloom.mixers.rnn import RNN
 from seqloom.model.backbone import Backbone
 from seqloom.model.frontend import Tokens, Values
-from seqloom.model.head import IGNORED, Labels, NextToken, Number
+from seqloom.model.head import Labels, NextToken, Number
 from seqloom.model.mixer import MixerSpec, SequenceMixer
 from seqloom.model.model import Model, ModelSpec
 from seqloom.zoo.architecture import Architecture

@@ -7,10 +7,10 @@ import torch
 
 from seqloom.core.registry import catalog
 from seqloom.core.spec import resolve
-from seqloom.core.types import FRESH
+from seqloom.core.types import FRESH, IGNORED
 from seqloom.model.frontend import Patches, Tokens, Values
 from seqloom.model.generate import Sampling, generate
-from seqloom.model.head import IGNORED, Labels, NextToken, Number
+from seqloom.model.head import Labels, NextToken, Number
 from seqloom.model.model import ModelSpec
 from seqloom.zoo.architecture import Architecture, count_parameters, fit_width
 

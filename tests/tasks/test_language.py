@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from seqloom.data.batches import IGNORED, Examples
+from seqloom.core.types import IGNORED
+from seqloom.data.batches import Examples
 from seqloom.data.source import share, standard_library
 from seqloom.tasks.language import Language, unigram_bits
 

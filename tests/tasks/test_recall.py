@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from seqloom.data.batches import IGNORED, Examples
+from seqloom.core.types import IGNORED
+from seqloom.data.batches import Examples
 from seqloom.tasks.recall import Recall
 
 

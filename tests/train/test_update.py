@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from seqloom.data.batches import IGNORED, Arrays, Packed
+from seqloom.core.types import IGNORED
+from seqloom.data.batches import Arrays, Packed
 from seqloom.model.frontend import Tokens, Values
 from seqloom.model.head import Labels, NextToken
 from seqloom.train.experiment import Optimizer
