@@ -71,6 +71,8 @@ def described(error: Exception, debug: bool) -> tuple[str, int]:
         return f"{where}{error.strerror or error}", 2 if theirs else 1
     if isinstance(error, ValueError):
         return str(error), 2
+    if isinstance(error, FloatingPointError):
+        return str(error), 1  # training diverged: what was asked is right, the work failed
     if isinstance(error, MemoryError):
         return "not enough memory; take a smaller --batch-size, --width or length", 1
     hint = "" if debug else "; --debug shows where"

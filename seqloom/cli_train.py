@@ -13,14 +13,14 @@ _SHOWN = 3  # rows not used that a line tells of
 def train(
     task: str | None = None,
     *,
-    model: str = "gru",
+    model: str | None = None,
     steps: int | None = None,
     epochs: float | None = None,
     budget: TimeText | None = None,
     checkpoint_every: int | None = None,
     evaluate_every: int | None = None,
     parameters: int | None = None,
-    seed: int = 0,
+    seed: int | None = None,
     out: Path | None = None,
     resume: bool = False,
     overwrite: bool = False,
@@ -33,7 +33,7 @@ def train(
     task
         what to learn (seqloom list tasks); not needed with --resume
     model
-        which architecture (seqloom list models)
+        which architecture (seqloom list models); without it gru
     steps
         train for so many updates
     epochs
@@ -47,29 +47,30 @@ def train(
     parameters
         size of the model, token table aside; without it what suits the task, or --width
     seed
-        of the weights, the order of the examples and dropout
+        of the weights, the order of the examples and dropout; without it 0
     out
         run directory; without it runs/TASK-MODEL-SEED
     resume
-        go on with the run in the run directory
+        go on with the run in the run directory; options that are given again must be those of the run
     overwrite
         replace the run in the run directory
     """
+    from seqloom.train.directory import RUN
     from seqloom.train.loop import Training
     from seqloom.train.progress import Board
 
-    task = task or inferred_task(given)
     opened = None
-    if task is None and resume and out is not None:
-        experiment = _experiment_of(out)
+    length = {"--steps": steps, "--epochs": epochs, "--budget": budget}
+    sizes = {"parameters": parameters, "evaluate_every": evaluate_every}
+    if task is None and resume and out is not None and (not given.task or (out / RUN).exists()):
+        experiment = _experiment_of(out, model, length, {**sizes, "seed": seed}, given)
     else:
+        task = task or inferred_task(given)
         if task is None:
             raise ValueError(
                 f"name a task: seqloom train TASK, TASK being one of {', '.join(registry.catalog('tasks'))}"
             )
-        length = {"--steps": steps, "--epochs": epochs, "--budget": budget}
-        sizes = {"parameters": parameters, "evaluate_every": evaluate_every}
-        experiment, opened = _new_experiment(task, model, length, seed, sizes, given)
+        experiment, opened = _new_experiment(task, model or "gru", length, seed or 0, sizes, given)
     where = out or Path("runs") / f"{experiment.task.name()}-{experiment.model.name()}-{experiment.seed}"
     with Board() as board:
         training = Training(
@@ -193,23 +194,42 @@ def _prediction(item: dict[str, Any]) -> str:
     return f"{item['input']}{item['continuation']}" if "continuation" in item else f"{item['value']}\t{item['input']}"
 
 
-def _experiment_of(run: Path) -> Any:
-    from seqloom.core.spec import resolve
-    from seqloom.train.directory import read_record
+def _experiment_of(run: Path, model: str | None, length: dict[str, Any], fields: dict[str, Any], given: Given) -> Any:
+    """Return the experiment of a run directory.
+
+    Raises:
+        ValueError: an option was given that is not as it is there.
+    """
+    from seqloom.core.spec import resolve, to_data
+    from seqloom.train.directory import differences, read_record
     from seqloom.train.experiment import Experiment
 
     record = read_record(run)
     if "experiment" not in record:
         raise ValueError(f"'{run}' is a run of {record.get('verb', 'another verb')}; --resume it with that verb")
-    return resolve(Experiment, record["experiment"])
+    experiment = resolve(Experiment, record["experiment"])
+    there = to_data(experiment)
+    differing = differences(there["model"]["name"], model or there["model"]["name"], "--model")
+    if not differing:
+        asked = {**there, **{name: value for name, value in fields.items() if value is not None}}
+        asked["task"] = {**there["task"], **given.task}
+        asked["model"] = {**there["model"], **given.model}
+        asked["optimizer"] = {**there["optimizer"], **given.optimizer}
+        if any(value is not None for value in length.values()):
+            asked["budget"] = to_data(_budget(length))
+        differing = differences(there, to_data(resolve(Experiment, asked)))
+    if differing:
+        raise ValueError(
+            f"the run in '{run}' is another: {'; '.join(differing)}. Leave these options out, or name another "
+            "directory with --out"
+        )
+    return experiment
 
 
-def _new_experiment(
-    task: str, model: str, length: dict[str, Any], seed: int, sizes: dict[str, int | None], given: Given
-) -> Any:
+def _budget(length: dict[str, Any]) -> Any:
+    """Return the budget that the options name."""
     from seqloom.core.spec import resolve
-    from seqloom.tasks.task import Task
-    from seqloom.train.experiment import Budget, Experiment
+    from seqloom.train.experiment import Budget
 
     chosen = {option: value for option, value in length.items() if value is not None}
     if len(chosen) != 1:
@@ -217,7 +237,17 @@ def _new_experiment(
             f"say how long to train by one of --steps, --epochs, --budget; given: {', '.join(chosen) or 'none'}"
         )
     option, value = chosen.popitem()
-    budget = Budget.parse(value) if option == "--budget" else resolve(Budget, {option.removeprefix("--"): value})
+    return Budget.parse(value) if option == "--budget" else resolve(Budget, {option.removeprefix("--"): value})
+
+
+def _new_experiment(
+    task: str, model: str, length: dict[str, Any], seed: int, sizes: dict[str, int | None], given: Given
+) -> Any:
+    from seqloom.core.spec import resolve
+    from seqloom.tasks.task import Task
+    from seqloom.train.experiment import Experiment
+
+    budget = _budget(length)
     registry.look_up("zoo", model) if "." not in model else None  # before the data are read
     opened = resolve(Task, {"name": task, **given.task}).open()
     if sizes["parameters"] is None and "width" not in given.model:

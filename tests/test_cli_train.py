@@ -1,0 +1,101 @@
+"""The verbs on one model: rows that are not used are told, a run is gone on with as it is, divergence is exit 1."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from seqloom import cli
+
+SMALL = ["--width", "8", "--layers", "1"]
+
+
+@pytest.fixture
+def call(capsys):
+    """Run the command line here; return (exit code, standard output, standard error)."""
+
+    def run(*words: str) -> tuple[int, str, str]:
+        code = cli.run(list(words))
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return run
+
+
+def table(path: Path, broken: int) -> str:
+    rows = [f"text {i} is {label},{label}" for i in range(20) for label in ("no", "yes")]
+    path.write_text("\n".join(["text,label", *rows, *["one,cell,too many"] * broken]) + "\n")
+    return str(path)
+
+
+@pytest.mark.parametrize("broken", [0, 2, 5])
+def test_rows_that_are_not_used_are_told_everywhere(call, tmp_path, broken):
+    data, out = table(tmp_path / "a.csv", broken), tmp_path / "run"
+    words = ["train", "--data", data, "--allow-rejects", "--steps", "1", *SMALL, "--out", str(out), "--json"]
+    code, text, err = call(*words)
+    assert code == 0, err
+    for told in (json.loads(text), json.loads((out / "run.json").read_text())):
+        assert (told["rows_in"], told["rows_used"], told["rows_rejected"]) == (40 + broken, 40, broken)
+        assert [reject["line"] for reject in told["rejects"]] == list(range(42, 42 + broken))
+        assert all(reject["reason"] for reject in told["rejects"])
+    lines = [line for line in err.splitlines() if "not used" in line]
+    assert len(lines) == (broken > 0)
+    if broken:
+        assert f"{broken} of {40 + broken} rows are not used: line 42: " in lines[0]
+        assert ("run.json" in lines[0]) == (broken > 3)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory) -> tuple[Path, str]:
+    """A run of two steps, and the table that it is of."""
+    folder = tmp_path_factory.mktemp("runs")
+    data = table(folder / "a.csv", 0)
+    words = ["train", "--data", data, "--model", "gru", "--steps", "2", *SMALL, "--out", str(folder / "run")]
+    assert cli.run(words) == 0
+    return folder / "run", data
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--steps", "50"], "budget.steps is 2 there and 50 now"),
+        (["--epochs", "3"], "budget.epochs is null there and 3.0 now"),
+        (["--model", "lstm"], '--model is "gru" there and "lstm" now'),
+        (["--seed", "7"], "seed is 0 there and 7 now"),
+        (["--width", "16"], "model.width is 8 there and 16 now"),
+        (["--parameters", "5000"], "parameters is null there and 5000 now"),
+        (["--evaluate-every", "1"], "evaluate_every is null there and 1 now"),
+        (["--learning-rate", "0.5"], "optimizer.learning_rate is 0.003 there and 0.5 now"),
+        (["--data", "b.csv"], 'a.csv" there and "b.csv" now'),
+        (["--model", "transformer", "--heads", "2"], '--model is "gru" there'),
+        (["--model", "gru", "--width", "0"], "0"),
+        (["--steps", "2", "--epochs", "1"], "one of --steps"),
+    ],
+)
+def test_options_that_are_not_those_of_the_run_are_refused(call, run, words, told):
+    code, out, err = call("train", "--resume", "--out", str(run[0]), *words)
+    assert code == 2 and not out and told in err, err
+
+
+def test_options_that_are_those_of_the_run_go_on_with_it(call, run):
+    words = ["--model", "gru", "--steps", "2", "--seed", "0", "--data", run[1], *SMALL, "--checkpoint-every", "1"]
+    code, out, err = call("train", "--resume", "--out", str(run[0]), *words, "--json")
+    assert code == 0 and json.loads(out)["steps"] == 2, err
+
+
+def test_training_that_diverges_is_work_that_failed(call, tmp_path):
+    words = ["train", "digits", "--steps", "20", "--learning-rate", "1e38", *SMALL, "--out", str(tmp_path / "run")]
+    code, out, err = call(*words)
+    last = err.splitlines()[-1]
+    assert code == 1 and not out
+    assert last.startswith("seqloom: error: the ") and "at step" in last and "NonFiniteError" not in last
+
+
+def test_a_comparison_is_not_scored_but_its_trainings_are_named(call, run, tmp_path):
+    (tmp_path / "run.json").write_text('{"verb": "compare"}')
+    (tmp_path / "classify").mkdir()
+    (tmp_path / "classify" / "gru-0").symlink_to(run[0])
+    code, _, err = call("evaluate", str(tmp_path))
+    assert code == 2 and str(tmp_path / "classify" / "gru-0") in err
+    code, _, err = call("evaluate", str(tmp_path / "classify" / "gru-0"))
+    assert code == 0, err
