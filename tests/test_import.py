@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-HEAVY = ("torch", "pydantic", "numpy", "duckdb", "matplotlib", "sklearn", "scipy")
+HEAVY = ("torch", "pydantic", "numpy", "duckdb", "sklearn", "scipy")
 
 
 def fresh(code: str) -> str:

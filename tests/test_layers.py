@@ -39,7 +39,6 @@ DOORS = {
     "os.getenv": ("core/runtime.py",),
     "triton": ("ops/*_triton.py",),
     "torch.distributed": ("parallel/*.py", "train/checkpoint.py"),
-    "matplotlib": ("lab/report*.py",),
     "jinja2": ("lab/report*.py",),
     "duckdb": ("data/*.py",),
     "socket": ("serve/server.py",),

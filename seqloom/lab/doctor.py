@@ -14,7 +14,7 @@ from seqloom.measure.machine import describe, probe
 
 DISTRIBUTIONS = (
     "torch", "numpy", "scipy", "scikit-learn", "pydantic", "cyclopts", "rich", "duckdb", "tokenizers", "safetensors",
-    "matplotlib", "jinja2",
+    "jinja2",
 )  # fmt: skip
 # what is optional -> (modules it needs, how to get them, what it is for)
 OPTIONAL = {
