@@ -74,6 +74,17 @@ def test_a_run_without_its_encoding_answers_from_the_same_data_alone(run: Path) 
         load(run)
 
 
+def test_the_encoding_comes_back_on_resume_and_is_replaced_with_the_run(run: Path) -> None:
+    before = (run / "encoding.json").read_text()
+    experiment = resolve(Experiment, json.loads((run / "run.json").read_text())["experiment"])
+    (run / "encoding.json").unlink()
+    Training(experiment, out=run, resume=True).close()
+    assert (run / "encoding.json").read_text() == before
+    other = experiment.replace(task=experiment.task.replace(tokens="bytes"))
+    Training(other, out=run, overwrite=True).close()
+    assert json.loads((run / "encoding.json").read_text())["encoding"]["kind"] == "bytes"
+
+
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"encoding": {"kind": "words"}}'])
 def test_a_damaged_encoding_is_named(run: Path, content: str) -> None:
     (run / "encoding.json").write_text(content)
