@@ -17,7 +17,7 @@ def compare(
     task: str | None = None,
     *,
     models: str | None = None,
-    budget: TimeText = "5m",
+    budget: TimeText = "4m",
     seeds: int = 2,
     seed: int = 0,
     parameters: int | None = None,
