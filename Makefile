@@ -30,7 +30,8 @@ check: $(DEV)  ## style, types and layers
 	@$(BIN)/pyright
 	@$(BIN)/lint-imports --no-logo
 
-faults: $(DEV)  ## kill -9 at random moments, full disks, damaged files: minutes
+faults: $(DEV)  ## kill -9 at 50 random moments, full disks, damaged files: minutes
+	@$(BIN)/python benchmarks/kill_resume.py --kills 50
 	@$(BIN)/python -m pytest -m faults $(ARGS)
 
 docs: $(DEV)  ## build the documentation into docs/_build

@@ -4,6 +4,7 @@ Every run is a real process: torch is imported once, and each training is forked
 a random moment of the run, half while a checkpoint is being written. The last line is one JSON document:
 kills, unreadable (resumes that failed), bitwise_equal (final model, optimizer and best weights equal those of an
 uninterrupted run), during_save (kills that left a half-written checkpoint), before_first (kills before any was whole).
+The exit code is 1 where a run came out differently.
 
     python benchmarks/kill_resume.py [--kills 50] [--seed 0] [--steps 30]
 """
@@ -139,6 +140,7 @@ def main() -> None:
     counts["seconds"] = round(time.monotonic() - began, 1)
     counts["run_s"] = round(run_s, 2)
     print(json.dumps(counts))
+    sys.exit(counts["bitwise_equal"] < counts["kills"])
 
 
 if __name__ == "__main__":
