@@ -1,0 +1,160 @@
+"""What the laws are checked with: a mixer and its inputs from fixed seeds, runs in pieces and over ranks, claims."""
+
+import copy
+import functools
+import threading
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from seqloom.core.types import FRESH, Place, State, fresh_place, locate
+from seqloom.model.mixer import Cut, MixerSpec, SequenceMixer
+from seqloom.ops.recurrence import gathered_by
+
+TOLERANCE = {torch.float64: 1e-9, torch.float32: 2e-4}  # why so much: see laws.py
+WIDTH, BATCH, LENGTH = 8, 3, 13
+
+
+class Outputs(nn.Module):
+    """A mixer as compilers and exporters take it: outputs only."""
+
+    def __init__(self, mixer: SequenceMixer) -> None:
+        super().__init__()
+        self.mixer = mixer
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, T, D) to (B, T, D)."""
+        return self.mixer(x)[0]
+
+
+def generator(seed: int) -> torch.Generator:
+    """Return a generator of random numbers from a seed."""
+    return torch.Generator().manual_seed(seed)
+
+
+def build(spec: MixerSpec, dtype: torch.dtype) -> SequenceMixer:
+    """Return the mixer, the same at every call."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return spec.build(WIDTH).to(dtype)
+
+
+def make_input(dtype: torch.dtype, seed: int = 1) -> Tensor:
+    """Return an input (B, T, D)."""
+    return torch.randn(BATCH, LENGTH, WIDTH, dtype=dtype, generator=generator(seed))
+
+
+def segments() -> list[Tensor]:
+    """Documents and padding in every arrangement: behind, in front, inside, an empty row."""
+    return [
+        torch.tensor([[1] * 13, [1] * 9 + [0] * 4, [2] * 2 + [0] * 11]),
+        torch.tensor([[1] * 5 + [2] * 8, [0] * 3 + [5] * 4 + [0] * 2 + [5] * 2 + [7] * 2, [0] * 13]),
+    ]
+
+
+def paddings() -> list[Tensor]:
+    """Masks (B, T'), the same for all rows, with LENGTH real steps each."""
+    layouts = ([0, 0, *[1] * 13], [*[1] * 13, 0, 0, 0], [*[1] * 6, 0, 0, *[1] * 7], [0, *[1] * 4, 0, *[1] * 9, 0])
+    return [torch.tensor([layout] * BATCH, dtype=torch.bool) for layout in layouts]
+
+
+def run(
+    mixer: SequenceMixer, x: Tensor, segment: Tensor | None, cuts: list[int], state: State | None = None
+) -> tuple[Tensor, tuple[Place, State | None]]:
+    """Run through the Model's door, in one piece or cut; (outputs, (place, state))."""
+    place = fresh_place(x.shape[0])
+    outputs: list[Tensor] = []
+    edges = [0, *cuts, x.shape[1]]
+    if cuts:
+        state = FRESH
+    if segment is not None and not x.requires_grad:
+        x = x * (segment != 0)[..., None]  # as frontends do
+    for begin, end in zip(edges, edges[1:], strict=False):
+        piece = None if segment is None else segment[:, begin:end]
+        where, place = locate(piece, place, x.shape[0], end - begin)
+        y, state = mixer(x[:, begin:end], state, where)
+        outputs.append(y)
+    return torch.cat(outputs, dim=1), (place, state)
+
+
+def go_on(mixer: SequenceMixer, x: Tensor, after: tuple[Place, State | None]) -> Tensor:
+    """Return the outputs that follow what `run` handed back."""
+    where, _ = locate(None, after[0], x.shape[0], x.shape[1])
+    return mixer(x, after[1], where)[0]
+
+
+def with_gradients(
+    mixer: SequenceMixer, x: Tensor, segment: Tensor | None, cuts: list[int]
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """Return outputs, and the gradients of the input and of every parameter, with time cut or whole."""
+    real = torch.ones(x.shape[:2]) if segment is None else segment != 0
+    y, _ = run(mixer, x * real[..., None].to(x.dtype), segment, cuts)
+    y = y * real[..., None]
+    targets = [x, *mixer.parameters()]
+    return y.detach(), torch.autograd.grad(y.sin().sum(), targets)
+
+
+def leaf_mixers(mixer: SequenceMixer) -> list[SequenceMixer]:
+    """Return the mixers that hold no other mixer: those declare, wrappers need not."""
+    found = [part for part in mixer.modules() if isinstance(part, SequenceMixer)]
+    return [part for part in found if sum(isinstance(inner, SequenceMixer) for inner in part.modules()) == 1]
+
+
+def cut(parameter: Tensor, how: Cut | str, rank: int, ranks: int) -> Tensor:
+    """Return a rank's part of a parameter."""
+    if how == "copy":
+        return parameter
+    if how == "once":
+        return parameter if rank == 0 else torch.zeros_like(parameter)
+    assert isinstance(how, Cut)
+    parts = parameter.unflatten(how.dim, (how.parts, -1))
+    return parts.chunk(ranks, dim=how.dim + 1)[rank].flatten(how.dim, how.dim + 1)
+
+
+def on_ranks(mixer: SequenceMixer, x: Tensor, ranks: int) -> Tensor:
+    """Run each rank on its cut of the parameters in a thread of its own; the sum of their outputs."""
+    slots: list[Any] = [None] * ranks
+    outputs: list[Any] = [None] * ranks
+    barrier = threading.Barrier(ranks)
+    copies = [copy.deepcopy(mixer) for _ in range(ranks)]
+
+    def work(rank: int) -> None:
+        def gather(part: Tensor) -> Tensor:
+            slots[rank] = part
+            barrier.wait()
+            whole = torch.cat(slots, dim=1)
+            barrier.wait()
+            return whole
+
+        try:
+            local = {name: cut(p, mixer.split[name], rank, ranks) for name, p in mixer.named_parameters()}
+            with gathered_by(gather):
+                outputs[rank] = functional_call(copies[rank], local, (x,))[0]
+        except BaseException:
+            barrier.abort()
+            raise
+
+    threads = [threading.Thread(target=work, args=(rank,)) for rank in range(ranks)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    claim(all(output is not None for output in outputs), "a rank failed")
+    return functools.reduce(torch.add, outputs)
+
+
+def claim(holds: bool, what: str) -> None:
+    """Raise AssertionError unless something holds."""
+    if not holds:
+        raise AssertionError(what)
+
+
+def claim_equal(given: Tensor, expected: Tensor, what: str) -> None:
+    """Raise AssertionError unless tensors agree within the tolerance of their type."""
+    claim(given.shape == expected.shape, f"{what}: shape {tuple(given.shape)}, not {tuple(expected.shape)}")
+    if given.numel():
+        scale = max(1.0, expected.detach().abs().max().item())
+        error = (given.detach().double() - expected.detach().double()).abs().max().item() / scale
+        claim(error <= TOLERANCE.get(expected.dtype, 1e-9), f"{what} differ by {error:.1e}")
