@@ -22,7 +22,7 @@ from seqloom.lab import report_prose as prose
 from seqloom.lab import report_sections as sections
 from seqloom.lab import report_sweep as sweep
 from seqloom.lab.figures import Style, glyph
-from seqloom.lab.report_figures import frontier
+from seqloom.lab.report_frontier import frontier
 from seqloom.lab.verdict import RULE, Verdict, confidence, use, verdict
 from seqloom.measure.ledger import Measurement
 
