@@ -54,8 +54,8 @@ def compare(
         replace the run in the run directory
     """
     from seqloom.core.spec import resolve
-    from seqloom.lab.comparison import MODELS, TASKS, Comparison
     from seqloom.lab.compare import compare as run
+    from seqloom.lab.comparison import MODELS, TASKS, Comparison
     from seqloom.tasks.task import Task
     from seqloom.train.experiment import Budget
     from seqloom.train.progress import Board
