@@ -1,6 +1,6 @@
 """SIGKILL at any moment loses nothing: what was whole stays whole, and a resumed run ends with the same bits.
 
-Real signals to real processes. A few run with every test; the many are marked `faults`.
+Real signals to real processes. A few run with every test; `make faults` runs the rest, and 50 kills at random moments.
 """
 
 import dataclasses
@@ -74,23 +74,12 @@ def test_a_kill_while_a_damaged_checkpoint_is_replaced_keeps_the_one_before(tmp_
     assert checkpoint.load(path).step == 2
 
 
-def killed_at_random(kills, seed):
-    command = [sys.executable, "benchmarks/kill_resume.py", "--kills", str(kills), "--seed", str(seed)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=900, check=False)
+def test_kills_at_random_moments_end_with_the_same_bits():
+    command = [sys.executable, "benchmarks/kill_resume.py", "--kills", "2", "--seed", "1"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
-
-
-def test_a_few_kills_at_random_moments_end_with_the_same_bits():
-    found = killed_at_random(kills=2, seed=1)
+    found = json.loads(done.stdout.splitlines()[-1])
     assert (found["kills"], found["unreadable"], found["bitwise_equal"]) == (2, 0, 2)
-
-
-@pytest.mark.faults
-def test_many_kills_at_random_moments_end_with_the_same_bits():
-    found = killed_at_random(kills=50, seed=2)
-    assert (found["kills"], found["unreadable"], found["bitwise_equal"]) == (50, 0, 50)
-    assert found["during_save"] > 5
 
 
 @pytest.mark.faults
