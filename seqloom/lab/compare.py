@@ -83,7 +83,7 @@ def compare(
             "confidence": found.confidence,
             "table": found.table,
             "rows": results(run, rows),
-            "rejects": {name: task.rejects for name, task in opened.items()},
+            "data": {name: task.account() for name, task in opened.items()},
             "report": str(report),
             "notices": directory.notices + lab.notices,
         }

@@ -14,6 +14,8 @@ from seqloom.train.update import gradients, moments
 
 _STEPS = 8  # timed, and the share of the budget that they may take, and at most
 _SHARE, _MOST_SHARE, _MOST_S = 1 / 20, 1 / 10, 5.0
+_LEAST, _UTMOST_SHARE = 3, 1 / 4  # timed in any case, unless they take so much: one may fall on a stall of the machine
+_STALL = 1.25  # the mean may be so much above the median: batches differ in length, but stalls are not the steps' own
 
 
 def steps_within(
@@ -22,7 +24,8 @@ def steps_within(
     """Return (how many steps a budget holds besides what it took to find out, seconds spent in finding out).
 
     The first steps are not counted: one, or two if they are short against the budget. From then on steps are timed for
-    a twentieth of the budget, at most 5 s, but for 8 steps; never for more than a tenth, but for one.
+    a twentieth of the budget, at most 5 s, but for 8 steps; not for more than a tenth, but for 3 steps; never for more
+    than a quarter, but for one. What counts is their mean, but for stalls: at most 1.25 times the median.
 
     Args:
         budget_s: above 0.
@@ -30,16 +33,20 @@ def steps_within(
         clock: seconds.
     """
     began = clock()
-    warm_s, warm, n = 0.0, 0, 0
+    n, spent_s = 0, 0.0
+    timed: list[float] = []
     while True:
         step(n)
         n += 1
-        spent_s = clock() - began
+        before_s, spent_s = spent_s, clock() - began
         if n == 1 or (n == 2 and spent_s < budget_s * _SHARE):
-            warm_s, warm = spent_s, n
-        elif spent_s >= budget_s * _MOST_SHARE or (n - warm >= _STEPS and spent_s >= min(budget_s * _SHARE, _MOST_S)):
+            continue  # warming up
+        timed.append(spent_s - before_s)
+        enough = len(timed) >= _STEPS and spent_s >= min(budget_s * _SHARE, _MOST_S)
+        dear = spent_s >= budget_s * _MOST_SHARE and len(timed) >= _LEAST
+        if enough or dear or spent_s >= budget_s * _UTMOST_SHARE:
             break
-    step_s = (spent_s - warm_s) / (n - warm)
+    step_s = min(float(np.mean(timed)), _STALL * float(np.median(timed)))
     return max(1, int((budget_s - spent_s) / step_s)), spent_s
 
 

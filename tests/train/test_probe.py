@@ -1,4 +1,4 @@
-"""A budget in seconds becomes steps: the first do not count, and finding out takes at most a tenth, or one step."""
+"""A budget in seconds becomes steps: the first do not count, and finding out takes at most a tenth, or three steps."""
 
 import pytest
 
@@ -8,12 +8,13 @@ from seqloom.train.probe import steps_within
 class Clock:
     """Time that passes in steps alone."""
 
-    def __init__(self, first_s, step_s):
+    def __init__(self, first_s, step_s, stall=None):
         self.now_s, self.first_s, self.step_s, self.steps = 100.0, first_s, step_s, []
+        self.stall = stall or {}  # step -> its seconds
 
     def step(self, n):
         self.steps.append(n)
-        self.now_s += self.first_s if n == 0 else self.step_s
+        self.now_s += self.stall.get(n, self.first_s if n == 0 else self.step_s)
 
     def __call__(self):
         return self.now_s
@@ -42,4 +43,10 @@ def test_steps_long_against_the_budget_are_tried_as_little_as_can_be():
 def test_few_steps_are_enough_where_a_tenth_of_the_budget_is_gone():
     clock = Clock(2.0, 2.0)
     steps, spent_s = steps_within(60.0, clock.step, clock)
-    assert (steps, spent_s) == (27, 6.0)
+    assert (steps, spent_s) == (26, 8.0)  # one to warm up, three timed
+
+
+def test_a_stall_of_the_machine_is_not_taken_for_the_steps_own_time():
+    clock = Clock(0.1, 0.1, stall={4: 0.8})
+    steps, spent_s = steps_within(10.0, clock.step, clock)
+    assert steps == int((10.0 - spent_s) / 0.125)  # 1.25 times the median, not the mean
