@@ -98,6 +98,18 @@ def threads() -> int:
 
 
 @contextlib.contextmanager
+def using_threads(n: int | None) -> Generator[None, None, None]:
+    """Inside, compute with n CPU threads; None: with as many as outside."""
+    before = threads()
+    try:
+        if n is not None:
+            set_threads(n)
+        yield
+    finally:
+        set_threads(before)
+
+
+@contextlib.contextmanager
 def deterministic() -> Generator[None, None, None]:
     """Inside, torch takes deterministic algorithms, and warns where an operation has none."""
     import torch

@@ -1,5 +1,6 @@
 """The training loop: gradients, updates, validations, checkpoints, in slices that can take turns with others."""
 
+import contextlib
 import time
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from seqloom.train import checkpoint
 from seqloom.train.directory import RunDirectory, refuse
 from seqloom.train.experiment import Experiment, known_steps
 from seqloom.train.interrupt import between_steps
-from seqloom.train.probe import peak_step_bytes, steps_within
+from seqloom.train.probe import faster_threads, peak_step_bytes, steps_within
 from seqloom.train.progress import Event, Progress
 from seqloom.train.record import SAME, Record, describe
 from seqloom.train.result import Course, Result, time_to_quality_s
@@ -92,9 +93,15 @@ class Training:
         """
         course = self.course
         can_resume = self.directory is not None
-        with torch.random.fork_rng(devices=self._devices), runtime.deterministic(), between_steps(can_resume) as stop:
+        with (
+            torch.random.fork_rng(devices=self._devices),
+            runtime.deterministic(),
+            between_steps(can_resume) as stop,
+            contextlib.ExitStack() as turn,
+        ):
             if course.planned is None:
                 self._plan_steps()
+            turn.enter_context(runtime.using_threads(course.threads))
             last_step = course.step + steps if steps is not None else None
             last_s = course.train_s + seconds if seconds is not None else None
             while not course.done:
@@ -168,7 +175,7 @@ class Training:
             "course": self.course.to_data(),
             "position": self._position(self.course.step),
             "seed": self.experiment.seed,  # each step's draws are of (seed, step): there is no other generator state
-            "threads": runtime.threads(),
+            "threads": self.course.threads or runtime.threads(),
         }
         checkpoint.save(self.directory.checkpoints, self.course.step, tensors, data, self._keep)
         self._saved_step = self.course.step
@@ -213,11 +220,16 @@ class Training:
         return epoch, index
 
     def _plan_steps(self) -> None:
-        """Find out how many steps the budget in seconds holds; training then begins untouched."""
+        """Find out how many steps the budget in seconds holds, on how many threads; training then begins untouched."""
         budget_s, course = self.experiment.budget.seconds, self.course
         assert budget_s is not None and course.step == 0
         weights = {name: tensor.clone() for name, tensor in self.model.state_dict().items()}
-        course.planned, course.probe_s = steps_within(budget_s, self._update)
+        began = time.perf_counter()
+        course.threads = faster_threads([1, runtime.threads()], self._update)
+        course.probe_s = time.perf_counter() - began
+        with runtime.using_threads(course.threads):
+            course.planned, spent_s = steps_within(max(budget_s - course.probe_s, budget_s / 2), self._update)
+        course.probe_s += spent_s
         self.model.load_state_dict(weights)
         self.optimizer.state.clear()
         self._record.planned(course)
@@ -245,9 +257,10 @@ class Training:
         self.best = {name: tensor.to(self.device) for name, tensor in best.items()}
         set_moments(self.model, self.optimizer, loaded.tensors["optimizer"])
         assert tuple(loaded.data["position"]) == self._position(loaded.step), "another order than was saved"
-        if loaded.data["threads"] != runtime.threads():
+        threads = self.course.threads or runtime.threads()
+        if loaded.data["threads"] != threads:
             self.notices.append(
-                f"the run was computed with {loaded.data['threads']} threads and goes on with {runtime.threads()}: "
+                f"the run was computed with {loaded.data['threads']} threads and goes on with {threads}: "
                 "sums are rounded differently, so its weights will not be bit for bit those of an uninterrupted run"
             )
 

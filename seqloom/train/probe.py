@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from seqloom.core import runtime
 from seqloom.data.batches import Examples
 from seqloom.measure.memory import peak_live_bytes
 from seqloom.train.experiment import Optimizer
@@ -48,6 +49,27 @@ def steps_within(
             break
     step_s = min(float(np.mean(timed)), _STALL * float(np.median(timed)))
     return max(1, int((budget_s - spent_s) / step_s)), spent_s
+
+
+def faster_threads(
+    counts: list[int], step: Callable[[int], object], clock: Callable[[], float] = time.perf_counter
+) -> int:
+    """Return the number of CPU threads with which a step is fastest; the fewest of those within a twentieth of it.
+
+    A recurrence's step is thousands of small operations, and handing each to several threads can take longer than
+    doing it; a Transformer's step is a few large ones. The counts take turns, once to warm up and three times timed.
+    """
+    taken: dict[int, list[float]] = {n: [] for n in sorted(set(counts))}
+    if len(taken) == 1:
+        return counts[0]
+    for _ in range(1 + _LEAST):
+        for n, seconds in taken.items():
+            with runtime.using_threads(n):
+                began = clock()
+                step(0)
+                seconds.append(clock() - began)
+    medians = {n: float(np.median(seconds[1:])) for n, seconds in taken.items()}
+    return next(n for n, median in medians.items() if median <= 1.05 * min(medians.values()))
 
 
 def peak_step_bytes(

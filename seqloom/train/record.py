@@ -86,7 +86,13 @@ class Record:
     def planned(self, course: Course) -> None:
         """Write how many steps a budget in seconds came to."""
         if course.planned is not None:
-            self._write([self._row("planned_steps", course.planned, "count", probe_s=course.probe_s)])
+            self._write(
+                [
+                    self._row(
+                        "planned_steps", course.planned, "count", probe_s=course.probe_s, threads=course.threads or 0
+                    )
+                ]
+            )
 
     def point(self, point: Point) -> None:
         """Write a point of the learning curve."""

@@ -23,6 +23,7 @@ class Course:
     planned: int | None = None  # steps of the whole run; None: not measured yet
     step: int = 0  # updates so far
     train_s: float = 0.0  # spent in them: without scoring and saving
+    threads: int | None = None  # CPU threads that were found fastest; None: as many as the process has
     probe_s: float = 0.0  # spent in finding out how many steps a budget in seconds holds
     loss_sum: float = 0.0  # since the last point of the curve
     loss_steps: int = 0

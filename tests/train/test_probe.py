@@ -2,7 +2,8 @@
 
 import pytest
 
-from seqloom.train.probe import steps_within
+from seqloom.core import runtime
+from seqloom.train.probe import faster_threads, steps_within
 
 
 class Clock:
@@ -50,3 +51,15 @@ def test_a_stall_of_the_machine_is_not_taken_for_the_steps_own_time():
     clock = Clock(0.1, 0.1, stall={4: 0.8})
     steps, spent_s = steps_within(10.0, clock.step, clock)
     assert steps == int((10.0 - spent_s) / 0.125)  # 1.25 times the median, not the mean
+
+
+@pytest.mark.parametrize(("cost_s", "best"), [({1: 1.0, 2: 3.0}, 1), ({1: 3.0, 2: 1.0}, 2), ({1: 1.04, 2: 1.0}, 1)])
+def test_the_threads_that_are_fastest_are_taken_and_fewer_where_it_makes_no_difference(cost_s, best):
+    now_s = [0.0]
+
+    def step(_):
+        now_s[0] += cost_s[runtime.threads()]
+
+    before = runtime.threads()
+    assert faster_threads([1, 2], step, lambda: now_s[0]) == best
+    assert runtime.threads() == before
