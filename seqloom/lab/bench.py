@@ -7,7 +7,7 @@ from time import perf_counter
 
 import numpy as np
 
-from seqloom.core.runtime import device as default_device
+from seqloom.core import runtime
 from seqloom.core.spec import resolve
 from seqloom.core.types import state_bytes
 from seqloom.lab.bench_subject import PHASES, Subject
@@ -47,9 +47,10 @@ def bench(
 ) -> list[Measurement]:
     """Time training steps, prefill and decoding of causal models of tokens over length, all brought to equal size.
 
-    At each length the models take turns within every round. A model goes on to the next length only if its time,
-    predicted from the last two lengths, fits what is left of the budget, and its live bytes fit the memory; else a row
-    `skipped` says why. Lengths far apart are approached by doubling, so that predictions never reach far.
+    At each length the models take turns within every round, each with one thread and with all that the process has: the
+    faster counts, for a recurrence of small products can be slower on two. A model goes on to the next length only if
+    its time, predicted from the last two lengths, fits what is left of the budget, and its live bytes fit the memory;
+    else a row `skipped` says why. Lengths far apart are approached by doubling, so that predictions never reach far.
 
     Args:
         models: registered names, architectures, or architectures by a name of your own.
@@ -65,11 +66,12 @@ def bench(
 
     Returns:
         Rows, labels model, family, length, batch, parameters:
-        `train_step_s` (forward, backward, AdamW), `prefill_s`, `decode_token_s` (one more token after `length`, for
-        the whole batch): medians with intervals; `tokens_per_s` and `of_limit` (matrix FLOPs over the machine's rate;
-        not for decoding, which moves bytes rather than multiplies), label phase; `train_peak_bytes`, `state_bytes`;
-        `skipped`: predicted seconds or bytes, label reason; `crossover`, labels phase, a, b: where two models of
-        different families change places, if they do: kind "extrapolated" beyond the lengths both were measured at.
+        `train_step_s` (forward, backward, AdamW), `prefill_s`, `decode_token_s` (one more token after `length`, for the
+        whole batch): medians with intervals, label threads; `tokens_per_s` and `of_limit` (matrix FLOPs over the
+        machine's rate; not for decoding, which moves bytes rather than multiplies), label phase; `train_peak_bytes`,
+        `state_bytes`; `skipped`: predicted seconds or bytes, label reason; `crossover`, labels phase, a, b: where two
+        models of different families change places, if they do: kind "extrapolated" beyond the lengths both were
+        measured at.
 
     Raises:
         ValueError: no model, a length, batch or budget that is not positive, or a model that cannot be so small.
@@ -82,7 +84,7 @@ def bench(
     if not 0 < budget_s < math.inf:
         raise ValueError(f"budget {budget_s} s must be above 0")
     named = _named(models)
-    device = default_device()
+    device = runtime.device()
     begin = perf_counter()
     machine = machine or probe(device)
     subjects = [
@@ -141,7 +143,9 @@ class Sweep:
             self._weigh(subject, length)
         for phase, part in zip(PHASES, SHARES, strict=True):
             self.progress(f"length {length}: {WORDS[phase]}, {len(running)} models in turn")
-            calls = {subject.name: subject.call(phase) for subject in running}
+            counts = sorted({1, runtime.threads()})
+            variants = {f"{subject.name} on {n}": (subject, n) for subject in running for n in counts}
+            calls = {name: on_threads(n, subject.call(phase)) for name, (subject, n) in variants.items()}
             samples = interleave(
                 calls,
                 min_rounds=MIN_ROUNDS,
@@ -151,10 +155,14 @@ class Sweep:
                 warmup=1 if phase == "decode_token_s" else 0,  # the others have just run
                 seed=self.seed + length,
             )
-            for subject in running:
-                subject.samples[phase][length] = samples[subject.name]
+            for name, seconds in samples.items():
+                subject, n = variants[name]
+                lap_s = float(np.median(seconds))
+                subject.lap_s[length] = subject.lap_s.get(length, 0.0) + lap_s
+                held = subject.samples[phase].get(length)
+                if held is None or lap_s < float(np.median(held)):
+                    subject.samples[phase][length], subject.threads[phase, length] = seconds, n
         for subject in running:
-            subject.lap_s[length] = sum(float(np.median(subject.samples[phase][length])) for phase in PHASES)
             self._put_down(subject, length, states[subject.name])
             subject.clear()
         return True
@@ -229,7 +237,8 @@ class Sweep:
         for phase in PHASES:
             samples = subject.samples[phase][length]
             median = median_interval(samples, self.seed)
-            self._add(phase, median.value, "s", labels, median.low, median.high, len(samples), spec=spec)
+            about: dict[str, Label] = {**labels, "threads": subject.threads[phase, length]}
+            self._add(phase, median.value, "s", about, median.low, median.high, len(samples), spec=spec)
             tokens = self.batch * (1 if phase == "decode_token_s" else length)
             flops = subject.flops(phase, self.batch, length)
             limit = self.machine.flops_per_s
@@ -262,6 +271,16 @@ class Sweep:
         )  # fmt: skip
         self.ledger.append(row)
         self.rows.append(row)
+
+
+def on_threads(n: int, call: Callable[[], object]) -> Callable[[], object]:
+    """Return the call, made with n CPU threads."""
+
+    def timed() -> object:
+        with runtime.using_threads(n):
+            return call()
+
+    return timed
 
 
 def predict(known: Mapping[int, float], length: int) -> float | None:

@@ -32,6 +32,7 @@ class Subject:
         self.state: State = FRESH
         self.lap_s: dict[int, float] = {}  # length -> seconds of one call of each phase
         self.live_bytes: dict[int, float] = {}
+        self.threads: dict[tuple[str, int], int] = {}  # (phase, length) -> CPU threads behind its samples
         self.samples: dict[str, dict[int, np.ndarray]] = {phase: {} for phase in PHASES}
 
     def set(self, batch: int, length: int) -> None:
