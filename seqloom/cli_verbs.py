@@ -106,7 +106,7 @@ def bench(
     lengths: str | None = None,
     batch: int = 4,
     parameters: int = 200_000,
-    budget: TimeText = "45s",
+    budget: TimeText | None = None,
     out: Path | None = None,
     seed: int = 0,
     given: Given,
@@ -124,7 +124,7 @@ def bench(
     parameters
         of each model, token table aside
     budget
-        wall time, e.g. 60s, 5m
+        wall time, e.g. 60s, 5m; without it 45s, or 10m where lengths are named
     out
         a folder that is not there yet, for the ledger of the rows
     seed
@@ -139,6 +139,7 @@ def bench(
     from seqloom.train.experiment import Budget
     from seqloom.train.progress import Board
 
+    budget = budget or ("10m" if lengths is not None else "45s")
     budget_s = Budget.parse(budget).seconds
     if budget_s is None:
         raise ValueError(f"budget '{budget}': bench takes a time, such as 45s or 5m")
