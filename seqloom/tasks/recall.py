@@ -62,7 +62,7 @@ class Recall(Task):
         ),
     )
     variant: Literal["recall", "copy", "adding"] = "recall"  # which problem
-    pairs: int | None = pydantic.Field(default=None, gt=0)  # key-value pairs, or symbols; None: 6, or 10 for copy
+    pairs: int | None = pydantic.Field(default=None, gt=0)  # key-value pairs, or symbols; None: 7, or 10 for copy
     length: int | None = pydantic.Field(default=None, gt=1)  # steps of an example; None: 3 pairs, or 100
     vocabulary: int | None = pydantic.Field(default=None, gt=3)  # tokens in all; None: 4 pairs, or 10 for copy
     examples: int = pydantic.Field(default=40_000, gt=0)  # of training
@@ -114,7 +114,7 @@ class Recall(Task):
         )
 
     def _recall(self) -> "_Problem":
-        pairs = self.pairs or 6
+        pairs = self.pairs or 7
         vocabulary = self.vocabulary or 4 * pairs
         length = self.length or 3 * pairs
         n_keys, n_values = vocabulary // 2 - 1, vocabulary - vocabulary // 2
