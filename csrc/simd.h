@@ -60,7 +60,7 @@ ALWAYS_INLINE void store(T* to, Vec<T> v) {
 }
 template <class T>
 ALWAYS_INLINE Vec<T> fill(T x) {
-  return Vec<T>{} + x;
+  return x - Vec<T>{};  // not 0 + x, which would cost an addition: it turns -0 into 0
 }
 
 // The first n < LANES elements; the others read as zero and are not written.

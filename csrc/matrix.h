@@ -1,0 +1,159 @@
+// Matrix products for a few rows at a time: one operand is packed once and read many times, the other is any list of rows.
+//
+// The packed operand is K x (vectors of columns), cut into groups of 1 to 4 vectors; a group lies [K][vectors][LANES], so
+// that a tile of up to MAX_ROWS rows is one pass over the group with all sums in registers. Each sum runs over k in
+// order, whatever the tile: results do not depend on how rows are shared out.
+#pragma once
+
+#include <cstdlib>
+
+#include "simd.h"
+
+namespace {
+
+constexpr int MAX_ROWS = 8;
+
+// Rows of a tile with V vectors of columns: sums, one row of the packed operand and one broadcast fill the registers.
+constexpr int rows_of_tile(int vectors) {
+  int fits = (SEQLOOM_REGISTERS - vectors - 1) / vectors;
+  return fits < MAX_ROWS ? fits : MAX_ROWS;
+}
+
+// out[m][v][lane] = sum over k of rows[m][k * STRIDE] * group[k][v][lane], added to `out` if ADD.
+template <class T, int M, int V, int STRIDE, bool ADD>
+void tile(const T* const* rows, int64_t length, const T* group, T* out) {
+  constexpr int L = LANES<T>;
+  const T* row[M];
+  Vec<T> sum[M][V];
+#pragma GCC unroll 8
+  for (int m = 0; m < M; ++m) {
+    row[m] = rows[m];
+#pragma GCC unroll 4
+    for (int v = 0; v < V; ++v) sum[m][v] = Vec<T>{};
+  }
+  for (int64_t k = 0; k < length; ++k) {
+    Vec<T> column[V];
+#pragma GCC unroll 4
+    for (int v = 0; v < V; ++v) column[v] = load(group + (k * V + v) * L);
+#pragma GCC unroll 8
+    for (int m = 0; m < M; ++m) {
+      Vec<T> x = fill(row[m][k * STRIDE]);
+#pragma GCC unroll 4
+      for (int v = 0; v < V; ++v) sum[m][v] += x * column[v];
+    }
+  }
+#pragma GCC unroll 8
+  for (int m = 0; m < M; ++m)
+#pragma GCC unroll 4
+    for (int v = 0; v < V; ++v) {
+      T* at = out + (m * V + v) * L;
+      store(at, ADD ? load(at) + sum[m][v] : sum[m][v]);
+    }
+}
+
+template <class T>
+using Tile = void (*)(const T* const* rows, int64_t length, const T* group, T* out);
+
+// The tile for m <= rows_of_tile(V) rows.
+template <class T, int V>
+Tile<T> tile_of(int m) {
+  constexpr int R = rows_of_tile(V);
+  static constexpr Tile<T> tiles[MAX_ROWS] = {
+      tile<T, 1, V, 1, false>,         tile<T, R < 2 ? R : 2, V, 1, false>, tile<T, R < 3 ? R : 3, V, 1, false>,
+      tile<T, R < 4 ? R : 4, V, 1, false>, tile<T, R < 5 ? R : 5, V, 1, false>, tile<T, R < 6 ? R : 6, V, 1, false>,
+      tile<T, R < 7 ? R : 7, V, 1, false>, tile<T, R, V, 1, false>};
+  return tiles[m - 1];
+}
+
+template <class T>
+Tile<T> tile_of(int m, int vectors) {
+  switch (vectors) {
+    case 1: return tile_of<T, 1>(m);
+    case 2: return tile_of<T, 2>(m);
+    case 3: return tile_of<T, 3>(m);
+    default: return tile_of<T, 4>(m);
+  }
+}
+
+// Memory for this call alone, aligned to a cache line.
+template <class T>
+struct Scratch {
+  T* data;
+  explicit Scratch(int64_t count)
+      : data(static_cast<T*>(std::aligned_alloc(64, (count * sizeof(T) / 64 + 1) * 64))) {}
+  ~Scratch() { std::free(data); }
+  Scratch(const Scratch&) = delete;
+  Scratch& operator=(const Scratch&) = delete;
+  operator T*() const { return data; }
+};
+
+// How the columns of a packed operand are grouped: `parts` stretches of `size` columns each.
+//
+// Interleaved (gates of a cell): group j holds vector j of every part. Plain (one part): groups of up to three vectors.
+struct Groups {
+  int parts;
+  int64_t size;
+  int64_t vectors;  // of one part
+  int64_t count;
+  int each;  // vectors of a full group
+
+  template <class T>
+  static Groups of(int parts, int64_t size) {
+    int64_t vectors = (size + LANES<T> - 1) / LANES<T>;
+    if (parts > 1) return {parts, size, vectors, vectors, parts};
+    int64_t count = (vectors + 2) / 3;
+    return {1, size, vectors, count, static_cast<int>((vectors + count - 1) / (count ? count : 1))};
+  }
+  int64_t first(int64_t group) const { return parts > 1 ? group : group * each; }  // vector of a part
+  int width(int64_t group) const {
+    if (parts > 1) return parts;
+    int64_t left = vectors - group * each;
+    return left < each ? static_cast<int>(left > 0 ? left : 0) : each;
+  }
+  int64_t total() const { return parts * vectors; }
+  int64_t offset(int64_t group) const { return parts > 1 ? group * parts : group * each; }  // in vectors, times K
+};
+
+// Pack group `group` of an operand whose element (k, column) is source(part)[k * step_k + column * step_column].
+template <class T, class Source>
+void pack_group(const Groups& groups, int64_t group, int64_t length, const Source& source, int64_t step_k,
+                int64_t step_column, T* packed) {
+  constexpr int L = LANES<T>;
+  int width = groups.width(group);
+  T* to = packed + groups.offset(group) * length * L;
+  for (int v = 0; v < width; ++v) {
+    int64_t column = (groups.parts > 1 ? group : groups.first(group) + v) * L;
+    int64_t lanes = groups.size - column < L ? groups.size - column : L;
+    const T* from = source(groups.parts > 1 ? v : 0) + column * step_column;
+    for (int64_t k = 0; k < length; ++k) {
+      T* at = to + (k * width + v) * L;
+      for (int64_t lane = 0; lane < lanes; ++lane) at[lane] = from[k * step_k + lane * step_column];
+      for (int64_t lane = lanes; lane < L; ++lane) at[lane] = T(0);
+    }
+  }
+}
+
+// For each tile of rows and each group of share `share` of `shares`: out(first row, rows, group, sums), sums
+// [rows][vectors][LANES].
+template <class T, class Out>
+void multiply(const T* const* rows, int64_t count, int64_t length, const Groups& groups, const T* packed,
+              const Out& out, int share = 0, int shares = 1) {
+  constexpr int L = LANES<T>;
+  alignas(64) T sums[MAX_ROWS * 4 * L];
+  int64_t end = groups.count * (share + 1) / shares;
+  for (int64_t group = groups.count * share / shares; group < end; ++group) {
+    int width = groups.width(group);
+    int most = rows_of_tile(width);
+    const T* from = packed + groups.offset(group) * length * L;
+    int64_t tiles = (count + most - 1) / most;
+    for (int64_t i = 0, row = 0; i < tiles; ++i) {
+      // tiles of nearly equal height: a last tile of one row would read the group for little
+      int m = static_cast<int>((count - row + (tiles - i) - 1) / (tiles - i));
+      tile_of<T>(m, width)(rows + row, length, from, sums);
+      out(row, m, group, sums);
+      row += m;
+    }
+  }
+}
+
+}  // namespace
