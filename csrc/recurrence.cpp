@@ -24,14 +24,6 @@ void run_backward(const Call<T>& call) {
   backward<T, Cell>(call, threads_for(call, Cell::GATES));
 }
 
-#define FOR_CELL(function, T, call)                  \
-  switch ((call).cell) {                             \
-    case 0: return function<T, Elman<false>>(call);  \
-    case 1: return function<T, Elman<true>>(call);   \
-    case 2: return function<T, Lstm>(call);          \
-    default: return function<T, Gru>(call);          \
-  }
-
 }  // namespace
 
 EXPORT(recurrence_f32)(const Call<float>* call) { FOR_CELL(run_forward, float, *call) }

@@ -57,6 +57,15 @@ const T* zeros(Scratch<T>& scratch, int64_t count) {
   return scratch.data;
 }
 
+// function<T, Cell>(call) for the cell of the call.
+#define FOR_CELL(function, T, call)                  \
+  switch ((call).cell) {                             \
+    case 0: return function<T, Elman<false>>(call);  \
+    case 1: return function<T, Elman<true>>(call);   \
+    case 2: return function<T, Lstm>(call);          \
+    default: return function<T, Gru>(call);          \
+  }
+
 // A weight packed for products; `source(part)` is the first element of a part's columns.
 template <class T>
 struct Packed {
