@@ -5,8 +5,7 @@
 // order, whatever the tile: results do not depend on how rows are shared out.
 #pragma once
 
-#include <cstdlib>
-
+#include "scratch.h"
 #include "simd.h"
 
 namespace {
@@ -74,18 +73,6 @@ Tile<T> tile_of(int m, int vectors) {
     default: return tile_of<T, 4>(m);
   }
 }
-
-// Memory for this call alone, aligned to a cache line.
-template <class T>
-struct Scratch {
-  T* data;
-  explicit Scratch(int64_t count)
-      : data(static_cast<T*>(std::aligned_alloc(64, (count * sizeof(T) / 64 + 1) * 64))) {}
-  ~Scratch() { std::free(data); }
-  Scratch(const Scratch&) = delete;
-  Scratch& operator=(const Scratch&) = delete;
-  operator T*() const { return data; }
-};
 
 // How the columns of a packed operand are grouped: `parts` stretches of `size` columns each.
 //

@@ -3,10 +3,6 @@
 // The Python side fills the fields of Call in the same order.
 #pragma once
 
-#if defined(__linux__)
-#include <sys/mman.h>
-#endif
-
 #include "cells.h"
 #include "matrix.h"
 #include "parallel.h"
@@ -37,19 +33,6 @@ struct Call {
 };
 
 constexpr int64_t STRETCH = 192;  // slots whose input products are computed together: they stay in the cache
-
-// Ask for large pages behind a large fresh buffer: its first touch costs a fault a page.
-template <class T>
-void prepare(T* data, int64_t count) {
-#if defined(__linux__)
-  const uintptr_t page = 1 << 21;
-  uintptr_t begin = (reinterpret_cast<uintptr_t>(data) + 4095) & ~uintptr_t(4095);
-  uintptr_t end = reinterpret_cast<uintptr_t>(data + count) & ~uintptr_t(4095);
-  if (data && end > begin + 2 * page) madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);
-#else
-  (void)data, (void)count;
-#endif
-}
 
 template <class T>
 const T* zeros(Scratch<T>& scratch, int64_t count) {

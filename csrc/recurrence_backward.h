@@ -111,8 +111,8 @@ struct Reverser {
 template <class T, class Cell>
 void backward(const Call<T>& call, int threads) {
   const int64_t H = call.hidden, D = call.inputs;
-  prepare(call.d, call.count * Cell::D * H);
-  prepare(call.d_x, call.count * D);
+  prepare(call.d, call.count * Cell::D * H * sizeof(T));
+  prepare(call.d_x, call.count * D * sizeof(T));
   Scratch<T> nothing(H);
   const T* zero = zeros(nothing, H);
   // a column of the packed operand is a column of the weight; k runs over the gates in the order of d

@@ -136,8 +136,8 @@ void run_together(Runner& runner, Team& team, int member) {
 
 template <class T, class Cell, bool KEEP>
 void forward(const Call<T>& call, int threads) {
-  prepare(call.y, call.count * call.hidden);
-  prepare(call.kept, call.count * Cell::KEPT * call.hidden);
+  prepare(call.y, call.count * call.hidden * sizeof(T));
+  prepare(call.kept, call.count * Cell::KEPT * call.hidden * sizeof(T));
   Packed<T> w_ih = pack_forward<Cell>(threads, call.w_ih, call.hidden, call.inputs);
   Packed<T> w_hh = pack_forward<Cell>(threads, call.w_hh, call.hidden, call.hidden);
   Biases<T, Cell> biases(call.b_ih, call.b_hh, call.hidden);
