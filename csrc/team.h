@@ -46,7 +46,7 @@ struct Team {
 
 // Members of a team that pay for weights of so many bytes, 1: none.
 inline int team_size(int threads, int64_t batch, int64_t bytes) {
-  int64_t most = bytes / 393216 < Team::MOST ? bytes / 393216 : Team::MOST;
+  int64_t most = bytes / 98304 < Team::MOST ? bytes / 98304 : Team::MOST;
   int members = static_cast<int>(most < threads ? most : threads);
   bool few = batch < threads || (batch < 8 * threads && bytes > 1048576);
   return few && members > 1 ? members : 1;
