@@ -98,7 +98,7 @@ def test_dropout_acts_between_layers_in_training_only() -> None:
         (lambda: nn.GRU(5, 7, dropout=1.5), "dropout=1.5"),
         (lambda: nn.RNN(5, 7, nonlinearity="sine"), "nonlinearity='sine'"),
         (lambda: nn.GRU(5, 7)(torch.zeros(3, 2, 4)), r"\(3, 2, 4\)"),
-        (lambda: nn.LSTM(5, 7)(torch.zeros(3, 2, 5), torch.zeros(1, 2, 7)), "expected 2 of"),
+        (lambda: nn.LSTM(5, 7)(torch.zeros(3, 2, 5), torch.zeros(1, 2, 7)), r"expected the pair \(h, c\)"),
     ],
 )
 def test_a_wrong_argument_is_named(make, says) -> None:

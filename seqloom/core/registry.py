@@ -66,8 +66,8 @@ def catalog(folder: str) -> dict[str, Entry]:
 def kernels() -> dict[str, list[str]]:
     """Return op name -> names of its kernel files, `ops/<op>_<kernel>.py`, without importing them."""
     stems = sorted(path.stem for path in (ROOT / "ops").glob("*.py"))
-    ops = [s for s in stems if "_" not in s and s != "op"]
-    return {op: [s.removeprefix(op + "_") for s in stems if s.startswith(op + "_")] for op in ops}
+    found = {op: [s.removeprefix(op + "_") for s in stems if s.startswith(op + "_")] for op in stems if "_" not in op}
+    return {op: names for op, names in found.items() if names}
 
 
 def nearest(word: str, known: list[str]) -> str:

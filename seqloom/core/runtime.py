@@ -68,6 +68,17 @@ def data_dir() -> Path | None:
     return beside if beside.is_dir() else None
 
 
+def native_library() -> Path | None:
+    """Return the library of native kernels that SEQLOOM_NATIVE names; None: the one that was built."""
+    given = os.environ.get("SEQLOOM_NATIVE", "")
+    return Path(given) if given else None
+
+
+def instruction_set() -> str:
+    """Return the instruction set for native kernels that SEQLOOM_ISA asks for; empty: the widest."""
+    return os.environ.get("SEQLOOM_ISA", "")
+
+
 def share_the_machine() -> None:
     """Let threads that wait sleep instead of spinning; call before torch is imported, where a process begins.
 

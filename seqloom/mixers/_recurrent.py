@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from seqloom.core.cost import Cost
 from seqloom.core.types import State, Where
 from seqloom.model.mixer import Cut, SequenceMixer
-from seqloom.ops.recurrence import CELLS, recurrence
+from seqloom.ops.recurrence import CELLS, Weights, recurrence
 
 
 class RecurrentMixer(SequenceMixer):
@@ -48,10 +48,7 @@ class RecurrentMixer(SequenceMixer):
         h, after = recurrence(
             self.cell,
             x,
-            self.weight_ih,
-            self.weight_hh,
-            self.bias_ih,
-            self.bias_hh,
+            Weights(self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh),
             state or (),
             where,
             state is not None,

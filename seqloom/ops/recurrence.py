@@ -12,12 +12,28 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
-from seqloom.core.types import Where
+from seqloom.core.types import Where, fresh_place, locate, reorder, reversal
 from seqloom.ops.op import Op
 
 Gather = Callable[[Tensor], Tensor]
 _gather: ContextVar[Gather | None] = ContextVar("gather", default=None)
+
+
+class Weights(NamedTuple):
+    """The weights of one layer and direction, as torch.nn names and lays them out."""
+
+    ih: Tensor  # (G H, D)
+    hh: Tensor  # (G H, H)
+    b_ih: Tensor | None = None  # (G H,)
+    b_hh: Tensor | None = None  # (G H,)
+
+
+class Packed(NamedTuple):
+    """Sequences without padding, longest first, as in torch's PackedSequence: its data are the rows of x (N, D)."""
+
+    sizes: Tensor  # (T,) int64 on the CPU, falling: the first sizes[t] sequences have a step t
 
 
 class Cell(NamedTuple):
@@ -57,13 +73,11 @@ CELLS = {"tanh": Cell(1, 1, _tanh), "relu": Cell(1, 1, _relu), "lstm": Cell(4, 2
 def reference(
     cell: str,
     x: Tensor,
-    w_ih: Tensor,
-    w_hh: Tensor,
-    b_ih: Tensor | None,
-    b_hh: Tensor | None,
+    weights: Weights,
     state: tuple[Tensor, ...],
-    where: Where | None,
+    where: Where | Packed | None,
     last: bool,
+    reverse: bool = False,
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
     """Run a recurrent cell along time.
 
@@ -72,25 +86,32 @@ def reference(
 
     Args:
         cell: a key of CELLS.
-        x: (B, T, D).
-        w_ih: (G H, D).
-        w_hh: (G H, H).
-        b_ih: (G H,) or None.
-        b_hh: (G H,) or None.
+        x: (B, T, D); with `Packed` (N, D).
+        weights: of the layer.
         state: the state before the first step, each (B, H), float32 or wider; empty: zeros.
-        where: place of each step; None: all real, no document begins.
+        where: place of each step; None: all real, no document begins. Packed: sequences without padding.
         last: whether the state after the last step is wanted; without it a kernel may return ().
+        reverse: run the real steps of each row from the last to the first.
 
     Returns:
-        (y, state): y (B, T, H), h of every step (any finite value at padding).
+        (y, state): y (B, T, H) or (N, H), h of every step (any finite value at padding).
+
+    Raises:
+        ValueError: `reverse` where a document begins inside a row.
 
     Complexity: work O(B T G H (D + H)), depth T, memory O(B T G H) for training.
     Source: Elman 1990; Hochreiter and Schmidhuber 1997; Cho et al. 2014, arXiv 1406.1078.
     """
+    return padded_and_forward(_reference, cell, x, weights, state, where, last, reverse)
+
+
+def _reference(
+    cell: str, x: Tensor, weights: Weights, state: tuple[Tensor, ...], where: Where | None, last: bool
+) -> tuple[Tensor, tuple[Tensor, ...]]:
     spec = CELLS[cell]
-    state = state or fresh(cell, x, w_hh)
+    state = state or fresh(cell, x, weights.hh)
     gather = _gather.get() if is_gathered() else None
-    gates = F.linear(x, w_ih, b_ih).unbind(dim=1)
+    gates = F.linear(x, weights.ih, weights.b_ih).unbind(dim=1)
     outputs: list[Tensor] = []
     for t, gate in enumerate(gates):
         before = state
@@ -98,16 +119,52 @@ def reference(
             begins = where.start[:, t, None]
             before = tuple(s.masked_fill(begins, 0.0) for s in state)
         h = before[0] if gather is None else gather(before[0])
-        after = spec.step(gate, F.linear(h.to(gate.dtype), w_hh, b_hh), before)
+        after = spec.step(gate, F.linear(h.to(gate.dtype), weights.hh, weights.b_hh), before)
         after = tuple(a.to(b.dtype) for a, b in zip(after, before, strict=True))
         if where is not None and where.layout != "plain":
             real = where.real[:, t, None]
             after = tuple(torch.where(real, a, b) for a, b in zip(after, before, strict=True))
         state = after
         outputs.append(state[0])
-    hidden = w_hh.shape[0] // spec.gates
+    hidden = weights.hh.shape[0] // spec.gates
     y = torch.stack(outputs, dim=1) if outputs else x.new_empty((x.shape[0], 0, hidden))
     return y.to(gates[0].dtype if outputs else x.dtype), state
+
+
+def padded_and_forward(
+    run: Callable[..., tuple[Tensor, tuple[Tensor, ...]]],
+    cell: str,
+    x: Tensor,
+    weights: Weights,
+    state: tuple[Tensor, ...],
+    where: Where | Packed | None,
+    last: bool,
+    reverse: bool,
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """Serve packed and reversed input by a `run` that knows neither: pad and turn round, run, and undo both."""
+    if isinstance(where, Packed):
+        filled, lengths = pad_packed_sequence(PackedSequence(x, where.sizes), batch_first=True)
+        segment = (torch.arange(filled.shape[1]) < lengths[:, None]).long().to(x.device)
+        place, _ = locate(segment, fresh_place(filled.shape[0], x.device), *filled.shape[:2])
+        y, after = padded_and_forward(run, cell, filled, weights, state, place, last, reverse)
+        return pack_padded_sequence(y, lengths, batch_first=True).data, after
+    if not reverse:
+        return run(cell, x, weights, state, where, last)
+    if where is None or where.layout == "plain":
+        y, after = run(cell, x.flip(1), weights, state, where, last)
+        return y.flip(1), after
+    refuse_documents(where)
+    order = reversal(where.real)
+    turned = where._replace(real=where.real.sort(dim=1, descending=True).values, layout="tail")
+    y, after = run(cell, reorder(x, order), weights, state, turned, last)
+    back = torch.empty_like(order).scatter_(1, order, torch.arange(x.shape[1], device=x.device).expand_as(order))
+    return reorder(y, back), after
+
+
+def refuse_documents(where: Where) -> None:
+    """Raise ValueError if a document begins inside a row: reversed, it would end there."""
+    if where.layout == "mixed" and not torch.compiler.is_compiling() and bool(where.start.any()):
+        raise ValueError("a reversed recurrence takes one document a row: give each document its own row")
 
 
 def fresh(cell: str, x: Tensor, w_hh: Tensor) -> tuple[Tensor, ...]:

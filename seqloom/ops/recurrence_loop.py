@@ -4,8 +4,7 @@ One opaque torch.library op, so that a model compiles and exports with a dynamic
 gate activations and states, O(B T G H).
 """
 
-from collections.abc import Callable
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NoReturn
 
 import torch
 import torch.nn.functional as F
@@ -13,8 +12,9 @@ from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
 from seqloom.core.types import Where
+from seqloom.ops._steps import STEPS
 from seqloom.ops.op import Kernel
-from seqloom.ops.recurrence import CELLS, fresh, is_gathered
+from seqloom.ops.recurrence import Packed, Weights, fresh, is_gathered, padded_and_forward
 
 _library = torch.library.Library("seqloom", "FRAGMENT")
 # gates: (T, B, G H) input part; states: (S, T + 1, B, H) with the first slice the state before; saved: (T, B, W)
@@ -26,109 +26,6 @@ _library.define(
     "recurrence_backward(str cell, Tensor grads, Tensor w_hh, Tensor states, Tensor saved, Tensor? start, Tensor? real)"
     " -> (Tensor, Tensor, Tensor)"
 )
-
-
-class Steps(NamedTuple):
-    """A cell's step and its derivative, on preallocated slices.
-
-    forward(x, u, before, after, saved): writes the next state and what backward needs.
-    backward(d_after, before, after, saved, d_x, d_u) -> direct gradients of `before` (beside those through d_u).
-    """
-
-    saved: int  # width of `saved` in units of H
-    forward: Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], None]
-    backward: Callable[[list[Tensor], Tensor, Tensor, Tensor, Tensor, Tensor], list[Tensor | None]]
-
-
-def _tanh_forward(x: Tensor, u: Tensor, before: Tensor, after: Tensor, saved: Tensor) -> None:
-    torch.tanh(u.add_(x), out=after[0])
-
-
-def _tanh_backward(
-    d: list[Tensor], before: Tensor, after: Tensor, saved: Tensor, d_x: Tensor, d_u: Tensor
-) -> list[Tensor | None]:
-    torch.ops.aten.tanh_backward.grad_input(d[0], after[0], grad_input=d_x)
-    d_u.copy_(d_x)
-    return [None]
-
-
-def _relu_forward(x: Tensor, u: Tensor, before: Tensor, after: Tensor, saved: Tensor) -> None:
-    torch.clamp_min(u.add_(x), 0.0, out=after[0])
-
-
-def _relu_backward(
-    d: list[Tensor], before: Tensor, after: Tensor, saved: Tensor, d_x: Tensor, d_u: Tensor
-) -> list[Tensor | None]:
-    torch.mul(d[0], after[0] > 0, out=d_x)
-    d_u.copy_(d_x)
-    return [None]
-
-
-def _lstm_forward(x: Tensor, u: Tensor, before: Tensor, after: Tensor, saved: Tensor) -> None:
-    hidden = after.shape[-1]
-    u.add_(x)
-    i, f, g, o, tanh_c = saved.split(hidden, dim=1)
-    torch.sigmoid(u[:, : 2 * hidden], out=saved[:, : 2 * hidden])
-    torch.tanh(u[:, 2 * hidden : 3 * hidden], out=g)
-    torch.sigmoid(u[:, 3 * hidden :], out=o)
-    torch.mul(f, before[1], out=after[1])
-    after[1].addcmul_(i, g)
-    torch.tanh(after[1], out=tanh_c)
-    torch.mul(o, tanh_c, out=after[0])
-
-
-def _lstm_backward(
-    d: list[Tensor], before: Tensor, after: Tensor, saved: Tensor, d_x: Tensor, d_u: Tensor
-) -> list[Tensor | None]:
-    hidden = after.shape[-1]
-    i, f, g, o, tanh_c = saved.split(hidden, dim=1)
-    d_i, d_f, d_g, d_o = d_x.split(hidden, dim=1)
-    d_c = d[1] + torch.ops.aten.tanh_backward(d[0] * o, tanh_c)
-    torch.mul(d_c, g, out=d_i)
-    torch.mul(d_c, before[1], out=d_f)
-    torch.ops.aten.sigmoid_backward.grad_input(
-        d_x[:, : 2 * hidden], saved[:, : 2 * hidden], grad_input=d_u[:, : 2 * hidden]
-    )
-    torch.ops.aten.tanh_backward.grad_input(d_c * i, g, grad_input=d_g)
-    torch.ops.aten.sigmoid_backward.grad_input(d[0] * tanh_c, o, grad_input=d_o)
-    d_x[:, : 2 * hidden].copy_(d_u[:, : 2 * hidden])
-    d_u.copy_(d_x)
-    return [None, d_c * f]
-
-
-def _gru_forward(x: Tensor, u: Tensor, before: Tensor, after: Tensor, saved: Tensor) -> None:
-    hidden = after.shape[-1]
-    both, (n, u_n) = saved[:, : 2 * hidden], saved[:, 2 * hidden :].split(hidden, dim=1)
-    torch.add(x[:, : 2 * hidden], u[:, : 2 * hidden], out=both)
-    both.sigmoid_()
-    r, z = both.split(hidden, dim=1)
-    u_n.copy_(u[:, 2 * hidden :])
-    torch.addcmul(x[:, 2 * hidden :], r, u_n, out=n)
-    n.tanh_()
-    torch.lerp(n, before[0], z, out=after[0])
-
-
-def _gru_backward(
-    d: list[Tensor], before: Tensor, after: Tensor, saved: Tensor, d_x: Tensor, d_u: Tensor
-) -> list[Tensor | None]:
-    hidden = after.shape[-1]
-    r, z, n, u_n = saved.split(hidden, dim=1)
-    d_r, d_z, d_n = d_x.split(hidden, dim=1)
-    direct = d[0] * z
-    torch.ops.aten.tanh_backward.grad_input(d[0] - direct, n, grad_input=d_n)
-    torch.ops.aten.sigmoid_backward.grad_input(d[0] * (before[0] - n), z, grad_input=d_z)
-    torch.ops.aten.sigmoid_backward.grad_input(d_n * u_n, r, grad_input=d_r)
-    d_u.copy_(d_x)
-    d_u[:, 2 * hidden :].mul_(r)
-    return [direct]
-
-
-STEPS = {
-    "tanh": Steps(0, _tanh_forward, _tanh_backward),
-    "relu": Steps(0, _relu_forward, _relu_backward),
-    "lstm": Steps(5, _lstm_forward, _lstm_backward),
-    "gru": Steps(4, _gru_forward, _gru_backward),
-}
 
 
 def _forward(
@@ -293,25 +190,27 @@ class Loop(Kernel):
         self,
         cell: str,
         x: Tensor,
-        w_ih: Tensor,
-        w_hh: Tensor,
-        b_ih: Tensor | None,
-        b_hh: Tensor | None,
+        weights: Weights,
         state: tuple[Tensor, ...],
-        where: Where | None,
+        where: Where | Packed | None,
         last: bool,
+        reverse: bool = False,
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
-        assert cell in CELLS
-        gates = F.linear(x.transpose(0, 1), w_ih, b_ih)
-        first = torch.stack(state or fresh(cell, x, w_hh))
-        start = real = None
-        # padding behind the last step cannot reach a real output, only the last state
-        if where is not None and (where.layout == "mixed" or (where.layout == "tail" and last)):
-            start, real = (where.start if where.layout == "mixed" else None), where.real
-        inputs = (gates, w_hh, b_hh, first)
-        states, _ = torch.ops.seqloom.recurrence(cell, *inputs, start, real)
-        y = states[0, 1:].transpose(0, 1).to(gates.dtype)  # type: ignore[index]
-        return y, tuple(states[:, -1].unbind(0)) if last else ()  # type: ignore[index]
+        return padded_and_forward(_run, cell, x, weights, state, where, last, reverse)
+
+
+def _run(
+    cell: str, x: Tensor, weights: Weights, state: tuple[Tensor, ...], where: Where | None, last: bool
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    gates = F.linear(x.transpose(0, 1), weights.ih, weights.b_ih)
+    first = torch.stack(state or fresh(cell, x, weights.hh))
+    start = real = None
+    # padding behind the last step cannot reach a real output, only the last state
+    if where is not None and (where.layout == "mixed" or (where.layout == "tail" and last)):
+        start, real = (where.start if where.layout == "mixed" else None), where.real
+    states, _ = torch.ops.seqloom.recurrence(cell, gates, weights.hh, weights.b_hh, first, start, real)
+    y = states[0, 1:].transpose(0, 1).to(gates.dtype)
+    return y, tuple(states[:, -1].unbind(0)) if last else ()
 
 
 kernel = Loop()

@@ -8,7 +8,7 @@ from torch.utils.flop_counter import register_flop_formula
 
 from seqloom.core.types import Where
 from seqloom.ops.op import Kernel
-from seqloom.ops.recurrence import fresh, is_gathered
+from seqloom.ops.recurrence import Packed, Weights, fresh, is_gathered, padded_and_forward
 
 _FUNCTIONS = {"tanh": "rnn_tanh", "relu": "rnn_relu", "lstm": "lstm", "gru": "gru"}
 
@@ -33,13 +33,11 @@ class Torch(Kernel):
         self,
         cell: str,
         x: Tensor,
-        w_ih: Tensor,
-        w_hh: Tensor,
-        b_ih: Tensor | None,
-        b_hh: Tensor | None,
+        weights: Weights,
         state: tuple[Tensor, ...],
-        where: Where | None,
+        where: Where | Packed | None,
         last: bool,
+        reverse: bool = False,
     ) -> list[str]:
         reasons: list[str] = []
         if x.device.type == "cpu" and (cell != "lstm" or x.dtype != torch.float32):
@@ -48,11 +46,16 @@ class Torch(Kernel):
             reasons.append("The hidden units are split over processes.")
         if torch.compiler.is_compiling():
             reasons.append("It fixes the number of steps when compiled or exported.")
-        if where is not None and (where.layout == "mixed" or (last and where.layout == "tail")):
+        if isinstance(where, Packed):
+            if x.device.type == "cpu":
+                reasons.append("On a CPU torch has no fused kernel for packed sequences.")
+            if reverse:
+                reasons.append("It turns no packed sequences round.")
+        elif where is not None and (where.layout == "mixed" or ((last or reverse) and where.layout == "tail")):
             reasons.append("It knows neither documents nor padding other than behind the last step.")
-        if x.shape[0] == 0 or x.shape[1] == 0:
+        if 0 in x.shape[:2]:
             reasons.append("There are no steps.")
-        if (b_ih is None) != (b_hh is None):
+        if (weights.b_ih is None) != (weights.b_hh is None):
             reasons.append("It needs both biases or none.")
         if torch.is_autocast_enabled(x.device.type):
             reasons.append("Under autocast its state would lose precision.")
@@ -62,20 +65,32 @@ class Torch(Kernel):
         self,
         cell: str,
         x: Tensor,
-        w_ih: Tensor,
-        w_hh: Tensor,
-        b_ih: Tensor | None,
-        b_hh: Tensor | None,
+        weights: Weights,
         state: tuple[Tensor, ...],
-        where: Where | None,
+        where: Where | Packed | None,
         last: bool,
+        reverse: bool = False,
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
-        first = tuple(s[None].to(x.dtype) for s in (state or fresh(cell, x, w_hh)))
-        weights = [w_ih, w_hh] if b_ih is None else [w_ih, w_hh, b_ih, b_hh]
-        function: Any = getattr(torch, _FUNCTIONS[cell])
-        hx = list(first) if cell == "lstm" else first[0]
-        y, *after = function(x, hx, weights, b_ih is not None, 1, 0.0, torch.is_grad_enabled(), False, True)
-        return y, tuple(s[0] for s in after)
+        if isinstance(where, Packed):
+            return _run(cell, x, weights, state, where, last)
+        return padded_and_forward(_run, cell, x, weights, state, where, last, reverse)
+
+
+def _run(
+    cell: str, x: Tensor, weights: Weights, state: tuple[Tensor, ...], where: Where | Packed | None, last: bool
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    packed = isinstance(where, Packed)
+    batch = int(where.sizes[0]) if isinstance(where, Packed) else x.shape[0]
+    first = tuple(s[None].to(x.dtype) for s in (state or fresh(cell, x.new_empty((batch, 0)), weights.hh)))
+    flat = [weight for weight in weights if weight is not None]
+    function: Any = getattr(torch, _FUNCTIONS[cell])
+    hx = list(first) if cell == "lstm" else first[0]
+    rest = (len(flat) == 4, 1, 0.0, torch.is_grad_enabled(), False)
+    if packed:
+        y, *after = function(x, where.sizes, hx, flat, *rest)
+    else:
+        y, *after = function(x, hx, flat, *rest, True)
+    return y, tuple(s[0] for s in after)
 
 
 kernel = Torch()
