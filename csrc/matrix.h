@@ -112,7 +112,17 @@ void pack_group(const Groups& groups, int64_t group, int64_t length, const Sourc
     int64_t column = (groups.parts > 1 ? group : groups.first(group) + v) * L;
     int64_t lanes = groups.size - column < L ? groups.size - column : L;
     const T* from = source(groups.parts > 1 ? v : 0) + column * step_column;
-    for (int64_t k = 0; k < length; ++k) {
+    int64_t k = 0;
+    if (step_k == 1 && lanes == L)  // columns lie along k: whole blocks are transposed
+      for (; k + L <= length; k += L) {
+        Vec<T> block[L];
+#pragma GCC unroll 16
+        for (int lane = 0; lane < L; ++lane) block[lane] = load(from + k + lane * step_column);
+        transpose<T>(block);
+#pragma GCC unroll 16
+        for (int i = 0; i < L; ++i) store(to + ((k + i) * width + v) * L, block[i]);
+      }
+    for (; k < length; ++k) {
       T* at = to + (k * width + v) * L;
       for (int64_t lane = 0; lane < lanes; ++lane) at[lane] = from[k * step_k + lane * step_column];
       for (int64_t lane = lanes; lane < L; ++lane) at[lane] = T(0);

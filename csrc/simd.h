@@ -77,6 +77,41 @@ ALWAYS_INLINE void store(T* to, Vec<T> v, int n) {
   std::memcpy(to, lanes, n * sizeof(T));
 }
 
+// Lane i is lane which[i] of a followed by b.
+template <class T>
+ALWAYS_INLINE Vec<T> shuffle(Vec<T> a, Vec<T> b, typename VectorOf<T>::bits which) {
+#if defined(__clang__)
+  Vec<T> result;
+  for (int lane = 0; lane < LANES<T>; ++lane)
+    result[lane] = which[lane] < LANES<T> ? a[which[lane]] : b[which[lane] - LANES<T>];
+  return result;
+#else
+  return __builtin_shuffle(a, b, which);
+#endif
+}
+
+// Transpose LANES x LANES elements in registers: log2(LANES) rounds that swap blocks off the diagonal.
+template <class T>
+ALWAYS_INLINE void transpose(Vec<T> (&rows)[LANES<T>]) {
+  constexpr int L = LANES<T>;
+#pragma GCC unroll 4
+  for (int size = 1; size < L; size *= 2) {
+    typename VectorOf<T>::bits upper, lower;
+#pragma GCC unroll 16
+    for (int lane = 0; lane < L; ++lane) {
+      upper[lane] = lane & size ? L + lane - size : lane;
+      lower[lane] = lane & size ? L + lane : lane + size;
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < L; ++i) {
+      if (i & size) continue;
+      Vec<T> a = rows[i], b = rows[i + size];
+      rows[i] = shuffle<T>(a, b, upper);
+      rows[i + size] = shuffle<T>(a, b, lower);
+    }
+  }
+}
+
 // ---- exp, sigmoid, tanh: within a few units in the last place; NaN stays NaN ----
 
 // exp(x) = 2^n exp(r), |r| <= ln 2 / 2; the integer n stands in the low bits of x log2(e) + magic.

@@ -25,6 +25,9 @@ _FIELDS = (
 )
 
 
+_below_autograd: Any = torch._C._AutoDispatchBelowAutograd  # pyright: ignore[reportPrivateUsage]
+
+
 class Call(ctypes.Structure):
     """`Call` of csrc/recurrence.h: numbers and addresses, 64 bits each."""
 
@@ -213,12 +216,30 @@ def _remember(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, T
 
 
 def _gradients(ctx: Any, d_y: Tensor, d_last: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
-    saved = ctx.saved_tensors
-    d_x, d_w_ih, d_w_hh, d_b_ih, d_b_hh, d_first = torch.ops.seqloom.recurrence_native_backward(
-        ctx.cell, d_y, d_last, *saved, *ctx.order, ctx.needs_input_grad[1]
-    )
+    wants_x = ctx.needs_input_grad[1]
+    # the op again where it may be traced or differentiated, so that neither passes unseen
+    run = torch.ops.seqloom.recurrence_native_backward if torch.is_grad_enabled() else _direct_backward
+    d_x, d_w_ih, d_w_hh, d_b_ih, d_b_hh, d_first = run(ctx.cell, d_y, d_last, *ctx.saved_tensors, *ctx.order, wants_x)
     biases = (bias if present else None for bias, present in zip((d_b_ih, d_b_hh), ctx.biases, strict=True))
-    return None, d_x if ctx.needs_input_grad[1] else None, d_w_ih, d_w_hh, *biases, d_first, *(None,) * 6
+    return None, d_x if wants_x else None, d_w_ih, d_w_hh, *biases, d_first, *(None,) * 6
+
+
+def _direct_backward(*args: Any) -> Any:
+    with _below_autograd():
+        return torch.ops.seqloom.recurrence_native_backward.default(*args)
+
+
+class _Differentiable(torch.autograd.Function):
+    """The op with its gradient, in eager mode: torch.library's own wrapper costs some hundred microseconds a call."""
+
+    @staticmethod
+    def forward(ctx: Any, *inputs: Any) -> Any:
+        with _below_autograd():
+            output = torch.ops.seqloom.recurrence_native.default(*inputs)
+        _remember(ctx, inputs, output)
+        return output
+
+    backward = staticmethod(_gradients)
 
 
 def _refuse(ctx: Any, *_: Any) -> NoReturn:
@@ -314,7 +335,8 @@ class Native(Kernel):
         inputs = [rows.to(wide), *(None if weight is None else weight.to(wide) for weight in weights)]
         first = torch.stack(states).to(wide)
         train = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (*inputs, first))
-        y, after, _ = torch.ops.seqloom.recurrence_native(cell, *inputs, first, *plan, train)
+        run = _Differentiable.apply if train and not torch.compiler.is_compiling() else _op()
+        y, after, _ = run(cell, *inputs, first, *plan, train)
         y = y.to(y_type)
         if not isinstance(where, Packed):
             hidden = y.shape[1]
@@ -325,6 +347,10 @@ class Native(Kernel):
 
 def _autocast() -> bool:
     return torch.is_autocast_enabled("cpu")
+
+
+def _op() -> Any:
+    return torch.ops.seqloom.recurrence_native.default
 
 
 assert CODES.keys() == CELLS.keys()
