@@ -1,4 +1,4 @@
-"""The library of C++ kernels: found, checked and loaded on first use; absent, every op has other kernels.
+"""The library of C++ kernels: found, checked and loaded when ops are imported; absent, every op has other kernels.
 
 It is built from csrc/ when the package is installed and a compiler is there. It knows neither Python nor torch:
 functions take addresses and numbers through ctypes, which lets go of the interpreter's lock.
@@ -21,12 +21,12 @@ _FIX = "install a C++ compiler (Debian, Ubuntu: apt install g++), then run `make
 
 def why_not() -> list[str]:
     """Return why there are no native kernels; empty: there are."""
-    return _load()[1]
+    return _reasons
 
 
 def isa() -> str:
     """Return the instruction set in use: "avx512", "avx2", "baseline" or "neon"; empty without the library."""
-    return _load()[2]
+    return _isa
 
 
 @functools.cache
@@ -36,15 +36,13 @@ def function(name: str) -> Callable[..., Any]:
     Raises:
         RuntimeError: the library cannot be loaded.
     """
-    library, reasons, chosen = _load()
-    if library is None:
-        raise RuntimeError(" ".join(reasons))
-    found = getattr(library, f"seqloom_{name}_{chosen}")
+    if _library is None:
+        raise RuntimeError(" ".join(_reasons))
+    found = getattr(_library, f"seqloom_{name}_{_isa}")
     found.restype = None
     return found
 
 
-@functools.cache
 def _load() -> tuple[ctypes.CDLL | None, list[str], str]:
     path = runtime.native_library() or _built()
     if path is None or not path.is_file():
@@ -82,3 +80,7 @@ def _pool() -> ctypes.c_void_p | None:
         except (AttributeError, OSError, TypeError):
             continue
     return None
+
+
+# not on first use: a compiler that traces `why_not` finds values, not a cache or a file
+_library, _reasons, _isa = _load()

@@ -11,13 +11,14 @@ import torch
 from torch import Tensor
 
 from seqloom.ops.op import Kernel
-from seqloom.ops.scan import reverse
+from seqloom.ops.scan import check, composed_gradients
 
 _library = torch.library.Library("seqloom", "FRAGMENT")
 _library.define("scan(Tensor a, Tensor b, Tensor? h0) -> Tensor")
 
 
-def _forward(a: Tensor, b: Tensor, h0: Tensor | None) -> Tensor:
+def forward(a: Tensor, b: Tensor, h0: Tensor | None) -> Tensor:
+    """Compute the scan without a gradient."""
     batch, length, width = b.shape
     if length == 0:
         return torch.empty_like(b)
@@ -48,7 +49,7 @@ def _(a: Tensor, b: Tensor, h0: Tensor | None) -> Tensor:
     return torch.empty_like(b, memory_format=torch.contiguous_format)
 
 
-_library.impl("scan", _forward, "CompositeExplicitAutograd")
+_library.impl("scan", forward, "CompositeExplicitAutograd")
 
 
 def _remember(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor | None], output: Tensor) -> None:
@@ -58,31 +59,22 @@ def _remember(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor | None], output: Te
 def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
     a, h, h0 = ctx.saved_tensors
     # the op again, so that the gradient of a gradient is right too
-    g = torch.ops.seqloom.scan(*reverse(a, grad), None).flip(1)
-    first = torch.zeros_like(h[:, :1]) if h0 is None else h0[:, None].to(h.dtype)
-    before = torch.cat([first, h[:, :-1]], dim=1)
-    return g * before, g, None if h0 is None else (a[:, 0] * g[:, 0]).to(h0.dtype)
+    return composed_gradients(torch.ops.seqloom.scan, a, h, h0, grad)
 
 
 torch.library.register_autograd("seqloom::scan", _backward, setup_context=_remember, lib=_library)
 
 
 class Blocked(Kernel):
-    """Scan by blocks; any device, any floating type."""
+    """Scan by blocks; any device, real and complex."""
 
     preference = 1
 
     def why_not(self, a: Tensor, b: Tensor, h0: Tensor | None = None) -> list[str]:
-        reasons: list[str] = []
-        if a.shape != b.shape:
-            reasons.append("a and b differ in shape.")
-        if a.dtype != b.dtype:
-            reasons.append("a and b differ in type.")
-        if b.shape[1] == 0:
-            reasons.append("There are no steps.")
-        return reasons
+        return []
 
     def __call__(self, a: Tensor, b: Tensor, h0: Tensor | None = None) -> Tensor:
+        check(a, b, h0)
         return torch.ops.seqloom.scan(a, b, h0)
 
 
