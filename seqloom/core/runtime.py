@@ -79,6 +79,11 @@ def instruction_set() -> str:
     return os.environ.get("SEQLOOM_ISA", "")
 
 
+def triton_interprets() -> bool:
+    """Return whether Triton's interpreter stands in for a GPU (TRITON_INTERPRET=1), as in tests."""
+    return os.environ.get("TRITON_INTERPRET", "").lower() not in _OFF
+
+
 def share_the_machine() -> None:
     """Let threads that wait sleep instead of spinning; call before torch is imported, where a process begins.
 

@@ -239,7 +239,9 @@ class _Differentiable(torch.autograd.Function):
         _remember(ctx, inputs, output)
         return output
 
-    backward = staticmethod(_gradients)
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> Any:
+        return _gradients(ctx, *grads)
 
 
 def _refuse(ctx: Any, *_: Any) -> NoReturn:

@@ -116,7 +116,9 @@ class _Differentiable(torch.autograd.Function):
         _remember(ctx, inputs, output)
         return output
 
-    backward = staticmethod(_gradients)
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> Any:
+        return _gradients(ctx, *grads)
 
 
 torch.library.register_autograd("seqloom::scan_native", _gradients, setup_context=_remember, lib=_library)
