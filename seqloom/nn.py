@@ -12,15 +12,22 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from seqloom.ops._stream import Stream
+from seqloom.ops.newton import newton, pays
 from seqloom.ops.recurrence import CELLS, Packed, Weights, recurrence
 
 __all__ = ["GRU", "LSTM", "RNN"]
 
 States = tuple[Tensor, ...]
+# step by step; all steps at once, in turn where that does not converge; whichever was measured to be faster
+EVALUATIONS = ("sequential", "newton", "auto")
 
 
 class _Recurrent(nn.Module):
-    """Layers and directions of one cell; abstract."""
+    """Layers and directions of one cell; abstract.
+
+    `evaluation` is the one argument beyond torch.nn's: "sequential", "newton" (all steps at once, see
+    `seqloom.ops.newton`) or "auto" (the faster, measured once for each shape).
+    """
 
     cell: ClassVar[str]
 
@@ -36,8 +43,12 @@ class _Recurrent(nn.Module):
         proj_size: int = 0,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
+        evaluation: str = "sequential",
     ) -> None:
         super().__init__()
+        if evaluation not in EVALUATIONS:
+            raise ValueError(f"evaluation='{evaluation}' must be one of {', '.join(map(repr, EVALUATIONS))}")
+        self.evaluation = evaluation
         if proj_size:
             raise ValueError(f"proj_size={proj_size} is not supported: use torch.nn.LSTM for projected states")
         if input_size < 1 or hidden_size < 1 or num_layers < 1:
@@ -92,7 +103,7 @@ class _Recurrent(nn.Module):
             for direction in range(self.directions):
                 index = layer * self.directions + direction
                 state = tuple(s[index].to(torch.promote_types(s.dtype, torch.float32)) for s in states)
-                y, after = recurrence(cell, x, self._weights(index), state, where, True, direction == 1)
+                y, after = self._run(cell, x, self._weights(index), state, where, direction == 1)
                 outputs.append(y)
                 last.append(after)
             x = torch.cat(outputs, dim=-1) if self.bidirectional else outputs[0]
@@ -100,6 +111,15 @@ class _Recurrent(nn.Module):
                 x = torch.dropout(x, self.dropout, self.training)
         # the op keeps the state in float32 or wider; torch.nn hands it back in the type of the output
         return x, tuple(torch.stack(parts).to(x.dtype) for parts in zip(*last, strict=True))
+
+    def _run(
+        self, cell: str, x: Tensor, weights: Weights, state: States, where: Packed | None, reverse: bool
+    ) -> tuple[Tensor, States]:
+        if self.evaluation == "newton" or (
+            self.evaluation == "auto" and where is None and not reverse and pays(cell, x, weights, state)
+        ):
+            return newton(cell, x, weights, state, where, True, reverse)[:2]
+        return recurrence(cell, x, weights, state, where, True, reverse)
 
     def forward(self, input: Tensor | PackedSequence, hx: Tensor | States | None = None):  # noqa: A002 torch's name
         """Run the layers, as torch.nn does.
@@ -225,12 +245,13 @@ class RNN(_Recurrent):
         bidirectional: bool = False,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
+        evaluation: str = "sequential",
     ) -> None:
         if nonlinearity not in ("tanh", "relu"):
             raise ValueError(f"nonlinearity='{nonlinearity}' must be 'tanh' or 'relu'")
         self.nonlinearity = nonlinearity
         super().__init__(
-            input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, 0, device, dtype
+            input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, 0, device, dtype, evaluation
         )
 
     def _cell(self) -> str:

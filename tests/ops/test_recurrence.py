@@ -249,7 +249,7 @@ def test_the_native_op_passes_the_checks_of_torch_library(layout) -> None:
     kernel = recurrence.kernels["native"]
     if reasons := kernel.why_not(*given):
         pytest.skip(" ".join(reasons))
-    from seqloom.ops.recurrence_native import arrange
+    from seqloom.ops._slots import arrange
 
     rows, plan = arrange(given[1], given[4], False)
     first = torch.stack(given[3]).detach().requires_grad_()
