@@ -11,6 +11,8 @@ import torch
 
 from seqloom.core import registry, runtime
 from seqloom.measure.machine import describe, probe
+from seqloom.ops import _native
+from seqloom.ops.recurrence import Weights
 
 DISTRIBUTIONS = (
     "torch", "numpy", "scipy", "scikit-learn", "pydantic", "cyclopts", "rich", "duckdb", "tokenizers", "safetensors",
@@ -34,6 +36,7 @@ def examine(measure: bool = False) -> dict[str, Any]:
         "versions": {name: _version(name) for name in DISTRIBUTIONS},
         "machine": (probe() if measure else describe()).facts(),
         "accelerator": {"device": str(runtime.device()), "why_not": _why_no_accelerator()},
+        "native": {"instructions": _native.isa(), "why_not": _native.why_not()},
         "kernels": _kernels(),
         "optional": {name: _optional(*item) for name, item in OPTIONAL.items()},
         "data": _data(),
@@ -54,7 +57,8 @@ def as_text(found: dict[str, Any]) -> str:
         lines.append(f"Measured: {products:.4g} GFLOP/s in products, {copies:.4g} GB/s of memory, {call:.3g} µs a call")
     lines += ["", "Versions"]
     lines += [f"  {name} {version or 'MISSING'}" for name, version in found["versions"].items()]
-    lines += ["", "Kernels"]
+    native = found["native"]
+    lines += ["", f"Native kernels: {native['instructions'] or 'absent'}{_because(native['why_not'])}", "Kernels"]
     for op, kernels in found["kernels"].items():
         lines += [
             f"  {op}.{name}: {'runs' if not why else 'cannot run'}{_because(why)}" for name, why in kernels.items()
@@ -91,9 +95,7 @@ def _why_no_accelerator() -> list[str]:
 def _kernels() -> dict[str, dict[str, list[str]]]:
     """Return op -> kernel -> reasons why it cannot run on small float32 arguments here; empty: it can."""
     found: dict[str, dict[str, list[str]]] = {}
-    for name, kernels in registry.kernels().items():
-        if not kernels:
-            continue
+    for name in registry.kernels():
         op = getattr(importlib.import_module(f"seqloom.ops.{name}"), name)
         found[name] = op.explain(*EXAMPLES[name]())
     return found
@@ -105,7 +107,7 @@ def _scan_example() -> tuple[Any, ...]:
 
 def _recurrence_example() -> tuple[Any, ...]:
     x, w = torch.rand(2, 8, 4), torch.rand(12, 4)
-    return "gru", x, w, w, torch.rand(12), torch.rand(12), (), None, False
+    return "gru", x, Weights(w, w, torch.rand(12), torch.rand(12)), (), None, False
 
 
 EXAMPLES: dict[str, Callable[[], tuple[Any, ...]]] = {"scan": _scan_example, "recurrence": _recurrence_example}
