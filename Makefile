@@ -9,8 +9,10 @@ USE := $(VENV)/.installed
 DEV := $(VENV)/.installed-dev
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
+SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+
 .DEFAULT_GOAL := help
-.PHONY: help install compare test check faults docs bench clean
+.PHONY: help install native compare test check sanitize faults docs bench clean
 
 help:  ## list these targets
 	@echo "seqloom: make TARGET [PYTHON=python3] [ARGS='...']"
@@ -30,6 +32,20 @@ check: $(DEV)  ## style, types and layers
 	@$(BIN)/pyright
 	@$(BIN)/lint-imports --no-logo
 
+native: $(DEV)  ## build the C++ kernels of csrc/ in place, or fail
+	@SEQLOOM_REQUIRE_NATIVE=1 $(BIN)/python setup.py -q build_ext --inplace
+	@$(BIN)/seqloom doctor | grep '^Native'
+
+sanitize: $(DEV)  ## the C++ kernels' tests under the address and undefined-behaviour sanitizers (gcc)
+	@SEQLOOM_REQUIRE_NATIVE=1 SEQLOOM_CXXFLAGS='$(SANITIZE)' $(BIN)/python setup.py -q build_ext \
+		--build-lib build/sanitize --build-temp build/sanitize/objects
+	@for isa in $$($(BIN)/python -c 'from seqloom.ops import _native; print(" ".join(_native.usable()))'); do \
+		echo "seqloom: sanitizers on $$isa" >&2; \
+		LD_PRELOAD=$$(gcc -print-file-name=libasan.so) ASAN_OPTIONS=detect_leaks=0 SEQLOOM_ISA=$$isa OMP_NUM_THREADS=2 \
+		SEQLOOM_NATIVE=$$(ls build/sanitize/seqloom/_native*) \
+		$(BIN)/python -m pytest -q -p no:cacheprovider tests/ops/test_recurrence.py tests/ops/test_scan.py tests/ops/test_stream.py \
+		-k 'not compiled and not torch_library' $(ARGS) || exit 1; done
+
 faults: $(DEV)  ## kill -9 at 50 random moments, full disks, damaged files: minutes
 	@$(BIN)/python benchmarks/kill_resume.py --kills 50
 	@$(BIN)/python -m pytest -m faults $(ARGS)
@@ -42,7 +58,7 @@ bench: $(DEV)  ## every comparison in benchmarks/; the last line of each is one 
 	@set -e; for file in benchmarks/*.py; do echo "== $$file" >&2; $(BIN)/python $$file $(ARGS); done
 
 clean:  ## remove caches and built pages; .venv and runs stay
-	@rm -rf docs/_build build dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	@rm -rf docs/_build build dist seqloom/_native* .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	@find . -name __pycache__ -type d -not -path './.venv/*' -prune -exec rm -rf {} +
 
 # A virtual environment without a working pip (an interrupted first try) is made anew.
@@ -53,7 +69,7 @@ $(BIN)/python:
 	@echo "seqloom: making $(VENV) with $$($(PYTHON) -V)" >&2
 	@$(PYTHON) -m venv --clear $(VENV)
 
-$(USE): pyproject.toml constraints.txt | $(BIN)/python
+$(USE): pyproject.toml constraints.txt setup.py $(wildcard csrc/*) | $(BIN)/python
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
 	@echo "seqloom: installing (some minutes the first time)" >&2
 	@$(PIP) --editable .

@@ -29,6 +29,15 @@ def isa() -> str:
     return _isa
 
 
+def usable() -> list[str]:
+    """Return the instruction sets that the library holds and this processor runs, the widest first."""
+    if _library is None:
+        return []
+    order = ["avx512", "avx2", "baseline", "neon"]
+    below = order[order.index(_library.seqloom_isa().decode()) :]
+    return [isa for isa in below if hasattr(_library, f"seqloom_scan_f32_{isa}")]
+
+
 @functools.cache
 def function(name: str) -> Callable[..., Any]:
     """Return the exported function of this name for the instruction set in use.
@@ -55,7 +64,7 @@ def _load() -> tuple[ctypes.CDLL | None, list[str], str]:
         return None, ["The native kernels are of another version: run `make native` or install seqloom again."], ""
     library.seqloom_isa.restype = ctypes.c_char_p
     chosen = runtime.instruction_set() or library.seqloom_isa().decode()
-    if not hasattr(library, f"seqloom_recurrence_f32_{chosen}"):
+    if not hasattr(library, f"seqloom_scan_f32_{chosen}"):
         return None, [f"The native kernels are not built for SEQLOOM_ISA='{chosen}'."], ""
     pool = _pool()
     if pool is not None:
