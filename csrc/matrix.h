@@ -11,6 +11,7 @@
 namespace {
 
 constexpr int MAX_ROWS = 8;
+constexpr int64_t NEAREST_CACHE = 56 << 10;  // bytes of a packed operand that is read again and again from there
 
 // Rows of a tile with V vectors of columns: sums, one row of the packed operand and one broadcast fill the registers.
 constexpr int rows_of_tile(int vectors) {
@@ -48,6 +49,36 @@ void tile(const T* const* rows, int64_t length, const T* group, T* out) {
       T* at = out + (m * V + v) * L;
       store(at, ADD ? load(at) + sum[m][v] : sum[m][v]);
     }
+}
+
+// The tile of one row, for two groups at once: the sums of one alone would wait for each other.
+template <class T, int V>
+void pair_of_tiles(const T* row, int64_t length, const T* group, const T* other, T* out) {
+  constexpr int L = LANES<T>;
+  Vec<T> sum[2][V] = {};
+  for (int64_t k = 0; k < length; ++k) {
+    Vec<T> x = fill(row[k]);
+#pragma GCC unroll 4
+    for (int v = 0; v < V; ++v) {
+      sum[0][v] += x * load(group + (k * V + v) * L);
+      sum[1][v] += x * load(other + (k * V + v) * L);
+    }
+  }
+#pragma GCC unroll 4
+  for (int v = 0; v < V; ++v) {
+    store(out + v * L, sum[0][v]);
+    store(out + (V + v) * L, sum[1][v]);
+  }
+}
+
+template <class T>
+void pair_of_tiles(const T* row, int64_t length, int vectors, const T* group, const T* other, T* out) {
+  switch (vectors) {
+    case 1: return pair_of_tiles<T, 1>(row, length, group, other, out);
+    case 2: return pair_of_tiles<T, 2>(row, length, group, other, out);
+    case 3: return pair_of_tiles<T, 3>(row, length, group, other, out);
+    default: return pair_of_tiles<T, 4>(row, length, group, other, out);
+  }
 }
 
 template <class T>
@@ -137,8 +168,17 @@ void multiply(const T* const* rows, int64_t count, int64_t length, const Groups&
               const Out& out, int share = 0, int shares = 1) {
   constexpr int L = LANES<T>;
   alignas(64) T sums[MAX_ROWS * 4 * L];
-  int64_t end = groups.count * (share + 1) / shares;
-  for (int64_t group = groups.count * share / shares; group < end; ++group) {
+  int64_t group = groups.count * share / shares, end = groups.count * (share + 1) / shares;
+  // from the second cache on, two streams are slower than one
+  bool near = groups.total() * length * L * static_cast<int64_t>(sizeof(T)) <= NEAREST_CACHE;
+  for (; near && count == 1 && group + 1 < end && groups.width(group) == groups.width(group + 1); group += 2) {
+    int width = groups.width(group);
+    const T *from = packed + groups.offset(group) * length * L, *other = packed + groups.offset(group + 1) * length * L;
+    pair_of_tiles<T>(rows[0], length, width, from, other, sums);
+    out(0, 1, group, sums);
+    out(0, 1, group + 1, sums + width * L);
+  }
+  for (; group < end; ++group) {
     int width = groups.width(group);
     int most = rows_of_tile(width);
     const T* from = packed + groups.offset(group) * length * L;

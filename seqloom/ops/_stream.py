@@ -42,7 +42,11 @@ class Stream:
         # (states, layers, B, H), updated in place
         self._state = first.ih.new_zeros((CELLS[cell].states, len(layers), batch, self.hidden_size))
         self._shape = (batch, self.input_size)
-        self._step: Callable[[Tensor], Tensor] = self._by_op if self._why_not() else self._native()
+        self._like = self._state.new_empty((batch, self.hidden_size))  # the quickest way to a new tensor
+        self._take: Callable[[int, int, int], None] | None = None
+        self._address = 0
+        if not self._why_not():
+            self._open()
 
     def __call__(self, x: Tensor) -> Tensor:
         """Take one step.
@@ -61,7 +65,11 @@ class Stream:
                 f"a step takes {self._shape} of {self.dtype}, got {tuple(x.shape)} of {x.dtype}: "
                 "one row for each sequence, without a dimension for time"
             )
-        return self._step(x)
+        if self._take is None:
+            return self._by_op(x)
+        y = torch.empty_like(self._like)
+        self._take(self._address, x.contiguous().data_ptr(), y.data_ptr())
+        return y
 
     @property
     def state(self) -> tuple[Tensor, ...]:
@@ -101,23 +109,15 @@ class Stream:
                 x = y[:, 0]
         return x.clone()
 
-    def _native(self) -> Callable[[Tensor], Tensor]:
+    def _open(self) -> None:
         kind = TYPES[self.dtype]
         calls = (Call * len(self._layers))(*(self._call(i) for i in range(len(self._layers))))
         handle = ctypes.c_void_p()
         _native.function(f"stream_open_{kind}")(calls, ctypes.c_int64(len(calls)), ctypes.byref(handle))
-        close = _native.function(f"stream_close_{kind}")
-        weakref.finalize(self, close, ctypes.c_void_p(handle.value))
+        weakref.finalize(self, _native.function(f"stream_close_{kind}"), ctypes.c_void_p(handle.value))
         take: Any = _native.function(f"stream_step_{kind}")
         take.argtypes = [ctypes.c_void_p] * 3
-        address, shape, dtype = handle.value, (self.batch, self.hidden_size), self.dtype
-
-        def step(x: Tensor) -> Tensor:
-            y = torch.empty(shape, dtype=dtype)
-            take(address, x.contiguous().data_ptr(), y.data_ptr())
-            return y
-
-        return step
+        self._take, self._address = take, handle.value or 0
 
     def _call(self, layer: int) -> Call:
         weights = self._layers[layer]
