@@ -116,7 +116,7 @@ class _Recurrent(nn.Module):
         self, cell: str, x: Tensor, weights: Weights, state: States, where: Packed | None, reverse: bool
     ) -> tuple[Tensor, States]:
         if self.evaluation == "newton" or (
-            self.evaluation == "auto" and where is None and not reverse and pays(cell, x, weights, state)
+            self.evaluation == "auto" and where is None and pays(cell, x, weights, state)
         ):
             return newton(cell, x, weights, state, where, True, reverse)[:2]
         return recurrence(cell, x, weights, state, where, True, reverse)

@@ -84,13 +84,13 @@ def _norms(problem: Problem, linear: Linear) -> Tensor:
     batch, length, width = linear.after[0].shape
     generator = torch.Generator().manual_seed(0)
     v = torch.randn((len(linear.after), batch, width), dtype=linear.slope.dtype, generator=generator)
-    v = (v / v.square().sum(dim=(0, 2), keepdim=True).sqrt()).to(linear.slope.device)
+    v = (v / torch.linalg.vector_norm(v, dim=(0, 2), keepdim=True)).to(linear.slope.device)
     least = torch.finfo(v.dtype).tiny
     norms: list[Tensor] = []
     for t in range(length):
         v = torch.stack(problem.push(_at(linear, t), tuple(v.unbind(0))))
         # a direction may vanish, as where all units of relu are off
-        norm = v.square().sum(dim=(0, 2), keepdim=True).sqrt().clamp(min=least)
+        norm = torch.linalg.vector_norm(v, dim=(0, 2), keepdim=True).clamp(min=least)
         v = v / norm
         norms.append(norm)
     return torch.cat(norms, dim=2)[0]

@@ -114,6 +114,14 @@ def test_windows_hand_on_the_state_and_its_gradient(cell, window) -> None:
         assert (a - b).abs().max() <= 1e-10 * max(1, float(b.detach().abs().max()))
 
 
+def test_a_long_sequence_is_cut_into_windows_that_fit(monkeypatch) -> None:
+    cell, x, weights, state = arguments("gru", 300)
+    monkeypatch.setattr(module, "WINDOW_BYTES", 2**10)
+    y, _, certificate = newton(cell, x, weights, state)
+    assert certificate.converged and certificate.windows == 4  # never fewer than 96 steps
+    torch.testing.assert_close(y, in_turn(cell, x, weights, state)[0], rtol=0, atol=1e-10)
+
+
 def test_what_stands_at_padding_may_be_anything() -> None:
     cell, x, weights, state = arguments("lstm")
     where = padded(x)
@@ -314,6 +322,13 @@ def test_layers_take_the_way_of_evaluation(kind) -> None:
         torch.testing.assert_close(layer(x)[0], layers["sequential"](x)[0], rtol=0, atol=1e-5)
     with pytest.raises(ValueError, match="evaluation='netwon'"):
         nn.GRU(5, 8, evaluation="netwon")
+
+
+@pytest.mark.parametrize("way", ["newton", "auto"])
+def test_a_compiler_sees_the_sequential_op(way) -> None:
+    layer, x = nn.GRU(5, 8, evaluation=way), torch.randn(40, 2, 5)
+    compiled = torch.compile(layer, fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(compiled(x)[0], layer(x)[0], rtol=0, atol=1e-5)
 
 
 def test_whether_it_pays_is_measured_once(monkeypatch) -> None:
