@@ -7,9 +7,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 USE := $(VENV)/.installed
 DEV := $(VENV)/.installed-dev
+NATIVE := $(VENV)/.native
+CSRC := setup.py seqloom/ops/_native.py $(wildcard csrc/*)
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
-
-SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 
 .DEFAULT_GOAL := help
 .PHONY: help install native compare test check sanitize faults docs bench clean
@@ -18,12 +18,12 @@ help:  ## list these targets
 	@echo "seqloom: make TARGET [PYTHON=python3] [ARGS='...']"
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-install: $(USE)  ## make .venv and install seqloom into it
+install: $(USE) $(NATIVE)  ## make .venv and install seqloom into it
 
-compare: $(USE)  ## RNN or Transformer? the main job on embedded data; the report goes to runs/compare
+compare: $(USE) $(NATIVE)  ## RNN or Transformer? the main job on embedded data; the report goes to runs/compare
 	@$(BIN)/seqloom compare --out runs/compare --overwrite $(ARGS)
 
-test: $(DEV)  ## all tests but the long fault injection
+test: $(DEV) $(NATIVE)  ## all tests but the long fault injection
 	@$(BIN)/python -m pytest -m "not faults" $(ARGS)
 
 check: $(DEV)  ## style, types and layers
@@ -34,19 +34,25 @@ check: $(DEV)  ## style, types and layers
 
 native: $(DEV)  ## build the C++ kernels of csrc/ in place, or fail
 	@SEQLOOM_REQUIRE_NATIVE=1 $(BIN)/python setup.py -q build_ext --inplace
+	@touch $(NATIVE)
 	@$(BIN)/seqloom doctor | grep '^Native'
 
-sanitize: $(DEV)  ## the C++ kernels' tests under the address and undefined-behaviour sanitizers (gcc)
-	@SEQLOOM_REQUIRE_NATIVE=1 SEQLOOM_CXXFLAGS='$(SANITIZE)' $(BIN)/python setup.py -q build_ext \
-		--build-lib build/sanitize --build-temp build/sanitize/objects
-	@for isa in $$($(BIN)/python -c 'from seqloom.ops import _native; print(" ".join(_native.usable()))'); do \
-		echo "seqloom: sanitizers on $$isa" >&2; \
-		LD_PRELOAD=$$(gcc -print-file-name=libasan.so) ASAN_OPTIONS=detect_leaks=0 SEQLOOM_ISA=$$isa OMP_NUM_THREADS=2 \
-		SEQLOOM_NATIVE=$$(ls build/sanitize/seqloom/_native*) \
-		$(BIN)/python -m pytest -q -p no:cacheprovider tests/ops/test_recurrence.py tests/ops/test_scan.py tests/ops/test_stream.py \
-		-k 'not compiled and not torch_library' $(ARGS) || exit 1; done
+# A library with sanitizers needs their runtime before everything else, and the C++ runtime beside it. Sequences of 1000
+# steps visit nothing that 65 do not.
+SANITIZED := build/sanitized
+UNDER = env LD_PRELOAD="$$($${CXX:-g++} -print-file-name=libasan.so) $$($${CXX:-g++} -print-file-name=libstdc++.so)" \
+	ASAN_OPTIONS=detect_leaks=0 SEQLOOM_NATIVE="$$(ls $(SANITIZED)/seqloom/_native*)"
+sanitize: $(DEV)  ## the C++ kernels' tests under the address and undefined-behaviour sanitizers of gcc
+	@SEQLOOM_REQUIRE_NATIVE=1 $(BIN)/python setup.py -q build_ext --sanitize \
+		--build-lib $(SANITIZED) --build-temp $(SANITIZED)/objects
+	@sets=$$($(UNDER) $(BIN)/python -c 'from seqloom.ops import _native; print(*_native.usable())'); \
+	[ -n "$$sets" ] || { echo "seqloom: the library with sanitizers cannot be loaded" >&2; exit 1; }; \
+	echo "seqloom: sanitizers on $$sets, two at a time" >&2; \
+	printf '%s\n' $$sets | xargs -P 2 -I SET $(UNDER) SEQLOOM_ISA=SET OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -q --capture=sys \
+		-p no:cacheprovider tests/ops/test_recurrence.py tests/ops/test_scan.py tests/ops/test_stream.py \
+		-k 'not (loop or blocked or triton or torchs or torch_library or compiled or 1000)' $(ARGS)
 
-faults: $(DEV)  ## kill -9 at 50 random moments, full disks, damaged files: minutes
+faults: $(DEV) $(NATIVE)  ## kill -9 at 50 random moments, full disks, damaged files: minutes
 	@$(BIN)/python benchmarks/kill_resume.py --kills 50
 	@$(BIN)/python -m pytest -m faults $(ARGS)
 
@@ -54,11 +60,11 @@ docs: $(DEV)  ## build the documentation into docs/_build
 	@$(BIN)/sphinx-build -q -W --keep-going -b html docs docs/_build $(ARGS)
 	@echo "docs/_build/index.html"
 
-bench: $(DEV)  ## every comparison in benchmarks/; the last line of each is one JSON document
+bench: $(DEV) $(NATIVE)  ## every comparison in benchmarks/; the last line of each is one JSON document
 	@set -e; for file in benchmarks/*.py; do echo "== $$file" >&2; $(BIN)/python $$file $(ARGS); done
 
 clean:  ## remove caches and built pages; .venv and runs stay
-	@rm -rf docs/_build build dist seqloom/_native* .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	@rm -rf docs/_build build dist seqloom/_native* $(NATIVE) .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	@find . -name __pycache__ -type d -not -path './.venv/*' -prune -exec rm -rf {} +
 
 # A virtual environment without a working pip (an interrupted first try) is made anew.
@@ -69,7 +75,7 @@ $(BIN)/python:
 	@echo "seqloom: making $(VENV) with $$($(PYTHON) -V)" >&2
 	@$(PYTHON) -m venv --clear $(VENV)
 
-$(USE): pyproject.toml constraints.txt setup.py $(wildcard csrc/*) | $(BIN)/python
+$(USE): pyproject.toml constraints.txt | $(BIN)/python
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
 	@echo "seqloom: installing (some minutes the first time)" >&2
 	@$(PIP) --editable .
@@ -79,3 +85,10 @@ $(DEV): $(USE)
 	@echo "seqloom: installing what the tests need" >&2
 	@$(PIP) --editable '.[dev,docs]'
 	@touch $(DEV)
+
+# Installation builds the kernels quietly. Here they are built again where a source is newer, and where they are missing,
+# so that the reason is seen.
+$(NATIVE): $(CSRC) | $(USE)
+	@ls seqloom/_native* >/dev/null 2>&1 && [ -z "$$(find $(CSRC) -newer $(USE))" ] \
+		|| $(BIN)/python setup.py -q build_ext --inplace
+	@touch $(NATIVE)

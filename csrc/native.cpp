@@ -1,6 +1,7 @@
 // What is compiled once: which instruction set this processor runs, and the pool of threads.
+#include <pthread.h>
+
 #include <cstdint>
-#include <thread>
 
 #include "parallel.h"
 
@@ -8,20 +9,34 @@
 
 namespace {
 
-using Pool = void (*)(void (*)(void*), void*, unsigned, unsigned);  // GOMP_parallel
+using Body = void (*)(void*);
+using Pool = void (*)(Body, void*, unsigned, unsigned);  // GOMP_parallel
 Pool pool = nullptr;
+
+struct Work {
+  Body body;
+  void* data;
+};
+
+void* begin(void* given) {
+  auto* work = static_cast<Work*>(given);
+  work->body(work->data);
+  return nullptr;
+}
 
 }  // namespace
 
 namespace seqloom {
 
-void run(int threads, void (*body)(void*), void* data) {
+void run(int threads, Body body, void* data) {
   if (pool) return pool(body, data, static_cast<unsigned>(threads), 0);
-  std::thread others[64];
-  int count = threads - 1 < 64 ? threads - 1 : 64;
-  for (int i = 0; i < count; ++i) others[i] = std::thread(body, data);
+  constexpr int MOST = 64;
+  pthread_t others[MOST];
+  Work work{body, data};
+  int count = 0;
+  while (count < threads - 1 && count < MOST && pthread_create(&others[count], nullptr, begin, &work) == 0) ++count;
   body(data);
-  for (int i = 0; i < count; ++i) others[i].join();
+  for (int i = 0; i < count; ++i) pthread_join(others[i], nullptr);
 }
 
 }  // namespace seqloom
@@ -30,14 +45,15 @@ void run(int threads, void (*body)(void*), void* data) {
 PUBLIC int32_t seqloom_interface() { return SEQLOOM_INTERFACE; }
 
 // Take the address of GOMP_parallel: an OpenMP runtime's own threads are the ones that torch's operations left warm.
+// Null: threads of our own, made for each call.
 PUBLIC void seqloom_use_pool(void* address) { pool = reinterpret_cast<Pool>(address); }
 
-// The widest instruction set that this library was built for and this processor runs.
+// The widest instruction set that this library may have and that processor and system run.
 PUBLIC const char* seqloom_isa() {
 #if defined(__x86_64__)
   __builtin_cpu_init();
   if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
-      __builtin_cpu_supports("avx512bw"))
+      __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("fma"))
     return "avx512";
   if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return "avx2";
   return "baseline";

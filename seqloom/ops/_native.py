@@ -7,6 +7,7 @@ functions take addresses and numbers through ctypes, which lets go of the interp
 import ctypes
 import functools
 import importlib.machinery
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import torch
 from seqloom.core import runtime
 
 INTERFACE = 1  # changes with any argument of any exported function
+_SETS = ("avx512", "avx2", "baseline", "neon")  # wider ones first
 _FIX = "install a C++ compiler (Debian, Ubuntu: apt install g++), then run `make native` or install seqloom again"
 
 
@@ -30,12 +32,8 @@ def isa() -> str:
 
 
 def usable() -> list[str]:
-    """Return the instruction sets that the library holds and this processor runs, the widest first."""
-    if _library is None:
-        return []
-    order = ["avx512", "avx2", "baseline", "neon"]
-    below = order[order.index(_library.seqloom_isa().decode()) :]
-    return [isa for isa in below if hasattr(_library, f"seqloom_scan_f32_{isa}")]
+    """Return the instruction sets that the library holds and this processor runs, wider ones first."""
+    return [] if _library is None else _usable(_library)
 
 
 @functools.cache
@@ -53,23 +51,34 @@ def function(name: str) -> Callable[..., Any]:
 
 
 def _load() -> tuple[ctypes.CDLL | None, list[str], str]:
-    path = runtime.native_library() or _built()
-    if path is None or not path.is_file():
+    given = runtime.native_library()
+    path = given or _built()
+    if path is None:
         return None, [f"The native kernels are not built: {_FIX}."], ""
+    if not path.is_file():
+        return None, [f"SEQLOOM_NATIVE='{given}' is not a file: unset it, or name a library of native kernels."], ""
     try:
         library = ctypes.CDLL(str(path))
     except OSError as error:
         return None, [f"The native kernels cannot be loaded ({error}): {_FIX}."], ""
-    if not hasattr(library, "seqloom_interface") or library.seqloom_interface() != INTERFACE:
-        return None, ["The native kernels are of another version: run `make native` or install seqloom again."], ""
-    library.seqloom_isa.restype = ctypes.c_char_p
-    chosen = runtime.instruction_set() or library.seqloom_isa().decode()
-    if not hasattr(library, f"seqloom_scan_f32_{chosen}"):
-        return None, [f"The native kernels are not built for SEQLOOM_ISA='{chosen}'."], ""
-    pool = _pool()
-    if pool is not None:
-        library.seqloom_use_pool(pool)
+    sets = _usable(library) if _is_of_this_version(library) else []
+    if not sets:
+        return None, [f"The native kernels in {path.name} are stale: run `make native` or install seqloom again."], ""
+    chosen = runtime.instruction_set() or sets[0]
+    if chosen not in sets:
+        return None, [f"SEQLOOM_ISA='{chosen}' does not run here: take one of {', '.join(sets)}, or unset it."], ""
+    _hand_over_threads(library)
     return library, [], chosen
+
+
+def _is_of_this_version(library: ctypes.CDLL) -> bool:
+    return hasattr(library, "seqloom_interface") and library.seqloom_interface() == INTERFACE
+
+
+def _usable(library: ctypes.CDLL) -> list[str]:
+    library.seqloom_isa.restype = ctypes.c_char_p
+    widest = library.seqloom_isa().decode()
+    return [isa for isa in _SETS[_SETS.index(widest) :] if hasattr(library, f"seqloom_scan_f32_{isa}")]
 
 
 def _built() -> Path | None:
@@ -80,12 +89,24 @@ def _built() -> Path | None:
     return None
 
 
+def _hand_over_threads(library: ctypes.CDLL) -> None:
+    """Let the library use the threads that torch keeps; in a forked process, where they are gone, its own."""
+    pool = _pool()
+    if pool is None:
+        return
+    library.seqloom_use_pool(pool)
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=lambda: library.seqloom_use_pool(None))
+
+
 def _pool() -> ctypes.c_void_p | None:
-    """Return the address of the OpenMP runtime's entry that torch has loaded; None: threads of our own."""
+    """Return the address of the entry of the OpenMP runtime that torch has loaded; None: there is none we know."""
     beside = (Path(torch.__file__).parent / "lib").glob("libgomp*.so*")
     for name in (None, *map(str, beside)):
         try:
-            return ctypes.cast(ctypes.CDLL(name).GOMP_parallel, ctypes.c_void_p)
+            # never a second runtime beside torch's own
+            loaded = ctypes.CDLL(name, mode=os.RTLD_NOLOAD | os.RTLD_NOW) if name else ctypes.CDLL(None)
+            return ctypes.cast(loaded.GOMP_parallel, ctypes.c_void_p)
         except (AttributeError, OSError, TypeError):
             continue
     return None
