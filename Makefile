@@ -37,10 +37,11 @@ native: $(DEV)  ## build the C++ kernels of csrc/ in place, or fail
 	@touch $(NATIVE)
 	@$(BIN)/seqloom doctor | grep '^Native'
 
-# A library with sanitizers needs their runtime before everything else, and the C++ runtime beside it. Sequences of 1000
-# steps visit nothing that 65 do not.
+# A library with sanitizers needs their runtime before everything else, and the C++ runtime beside it; addresses that
+# are drawn from too wide a range are more than some versions can map. Sequences of 1000 steps visit nothing that 65 do
+# not.
 SANITIZED := build/sanitized
-UNDER = env LD_PRELOAD="$$($${CXX:-g++} -print-file-name=libasan.so) $$($${CXX:-g++} -print-file-name=libstdc++.so)" \
+UNDER = $$(setarch -R true 2>/dev/null && echo setarch -R) env LD_PRELOAD="$$($${CXX:-g++} -print-file-name=libasan.so) $$($${CXX:-g++} -print-file-name=libstdc++.so)" \
 	ASAN_OPTIONS=detect_leaks=0 SEQLOOM_NATIVE="$$(ls $(SANITIZED)/seqloom/_native*)"
 sanitize: $(DEV)  ## the C++ kernels' tests under the address and undefined-behaviour sanitizers of gcc
 	@SEQLOOM_REQUIRE_NATIVE=1 $(BIN)/python setup.py -q build_ext --sanitize \
