@@ -97,7 +97,8 @@ struct Lstm {
 };
 
 struct Gru {
-  static constexpr int GATES = 3, STATES = 1, HIDDEN = 1, KEPT = 4, D = 4;  // kept and d: n r z u, u the hidden part of n
+  // kept and d: n r z u, u the hidden part of n
+  static constexpr int GATES = 3, STATES = 1, HIDDEN = 1, KEPT = 4, D = 4;
   static constexpr bool CARRIES_H = true, HIDDEN_BIAS = true;
   static constexpr int column(int gate) { return (gate + 1) % 3; }  // torch's order is r z n
 

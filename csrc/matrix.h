@@ -1,7 +1,7 @@
-// Matrix products for a few rows at a time: one operand is packed once and read many times, the other is any list of rows.
+// Matrix products for a few rows at a time: one operand is packed once and read many times, the other is any rows.
 //
-// The packed operand is K x (vectors of columns), cut into groups of 1 to 4 vectors; a group lies [K][vectors][LANES], so
-// that a tile of up to MAX_ROWS rows is one pass over the group with all sums in registers. Each sum runs over k in
+// The packed operand is K x (vectors of columns), cut into groups of 1 to 4 vectors; a group lies [K][vectors][LANES],
+// so that a tile of up to MAX_ROWS rows is one pass over the group with all sums in registers. Each sum runs over k in
 // order, whatever the tile: results do not depend on how rows are shared out.
 #pragma once
 

@@ -29,12 +29,13 @@ struct Runner {
     return gates + ((s - s0) * rows + i) * width;
   }
 
+  const T* first_cell(int64_t b) const { return call.first + (call.batch + b) * H; }
   int64_t end_of(int64_t s0) const { return s0 + stretch < call.steps ? s0 + stretch : call.steps; }
 
   void begin() {
     if (!KEEP && Cell::STATES == 2)
       for (int64_t i = 0; i < rows; ++i)
-        std::memcpy(cells + i * H, call.first + (call.batch + row(i)) * H, H * sizeof(T));
+        std::memcpy(cells + i * H, first_cell(row(i)), H * sizeof(T));
   }
 
   // List the steps s0 ... s1 - 1 of all sequences.
@@ -77,7 +78,7 @@ struct Runner {
     f.gates = gates_at(s, i, s0);
     f.size = H;
     if (Cell::STATES == 2) {
-      const T* c = KEEP ? (s ? call.kept + previous * width + 4 * H : call.first + (call.batch + b) * H) : cells + i * H;
+      const T* c = !KEEP ? cells + i * H : s ? call.kept + previous * width + 4 * H : first_cell(b);
       f.c_before = start ? zero : c;
       f.c_after = KEEP ? f.gates + 4 * H : cells + i * H;
     }
@@ -114,7 +115,7 @@ struct Runner {
       const T* h = n ? call.y + call.slot(n - 1, b) * H : call.first + b * H;
       std::memcpy(call.last + b * H, h, H * sizeof(T));
       if (Cell::STATES == 1) continue;
-      const T* c = !KEEP ? cells + i * H : n ? call.kept + call.slot(n - 1, b) * width + 4 * H : call.first + (call.batch + b) * H;
+      const T* c = !KEEP ? cells + i * H : n ? call.kept + call.slot(n - 1, b) * width + 4 * H : first_cell(b);
       std::memcpy(call.last + (call.batch + b) * H, c, H * sizeof(T));
     }
   }
@@ -144,9 +145,12 @@ void forward(const Call<T>& call, int threads) {
   Scratch<T> nothing(call.hidden);
   const T* zero = zeros(nothing, call.hidden);
   auto runner = [&](int64_t first_row, int64_t row_step, int64_t rows, T* gates, T* cells) {
-    return Runner<T, Cell, KEEP>{call, w_ih, w_hh, biases, zero, first_row, row_step, rows, stretch_of(rows), gates, cells};
+    return Runner<T, Cell, KEEP>{call, w_ih, w_hh, biases, zero, first_row,
+                                 row_step, rows, stretch_of(rows), gates, cells};
   };
-  auto gates_of = [&](int64_t rows) { return KEEP || Cell::KEPT == 0 ? 0 : stretch_of(rows) * rows * Cell::GATES * call.hidden; };
+  auto gates_of = [&](int64_t rows) {
+    return KEEP || Cell::KEPT == 0 ? 0 : stretch_of(rows) * rows * Cell::GATES * call.hidden;
+  };
   auto cells_of = [&](int64_t rows) { return KEEP || Cell::STATES == 1 ? 0 : rows * call.hidden; };
   int members = team_size(threads, call.batch, w_hh.groups.total() * w_hh.length * LANES<T> * sizeof(T));
   if (members > 1) {

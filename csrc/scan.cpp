@@ -3,11 +3,8 @@
 // It does little work for each byte, so all is about memory: rows are read and written once and in order, the running
 // state stays in the nearest cache, and results too large for any cache are written past them.
 #include "parallel.h"
+#include "scan_vectors.h"
 #include "scratch.h"
-#include "simd.h"
-#if defined(__x86_64__)
-#include <immintrin.h>
-#endif
 
 namespace {
 
@@ -24,28 +21,11 @@ struct Scan {
   T *d_a, *d_b, *d_first;  // contiguous
 };
 
-template <class T>
-ALWAYS_INLINE void store_past_caches(T* to, Vec<T> v) {
-#if defined(__AVX512F__)
-  if constexpr (sizeof(T) == 4)
-    _mm512_stream_ps(to, (__m512)v);
-  else
-    _mm512_stream_pd(to, (__m512d)v);
-#elif defined(__AVX__)
-  if constexpr (sizeof(T) == 4)
-    _mm256_stream_ps(to, (__m256)v);
-  else
-    _mm256_stream_pd(to, (__m256d)v);
-#else
-  store(to, v);
-#endif
-}
-
-// a x, or conj(a) x, for pairs of real and imaginary parts.
+// a x + c, or conj(a) x + c; complex: for pairs of real and imaginary parts.
 template <class T, bool COMPLEX, bool CONJUGATE>
-ALWAYS_INLINE Vec<T> times(Vec<T> a, Vec<T> x) {
+ALWAYS_INLINE Vec<T> times(Vec<T> a, Vec<T> x, Vec<T> c) {
   if constexpr (!COMPLEX) {
-    return a * x;
+    return fused<T>(a, x, c);
   } else {
     typename VectorOf<T>::bits real, imaginary, swapped;
     Vec<T> sign;
@@ -54,78 +34,154 @@ ALWAYS_INLINE Vec<T> times(Vec<T> a, Vec<T> x) {
       real[lane] = lane & ~1, imaginary[lane] = lane | 1, swapped[lane] = lane ^ 1;
       sign[lane] = ((lane & 1) != 0) != CONJUGATE ? T(1) : T(-1);
     }
-    return shuffle<T>(a, a, real) * x + shuffle<T>(a, a, imaginary) * sign * shuffle<T>(x, x, swapped);
+    c = fused<T>(shuffle<T>(a, a, imaginary) * sign, shuffle<T>(x, x, swapped), c);
+    return fused<T>(shuffle<T>(a, a, real), x, c);
   }
 }
 
-// The lanes `from` ... `to` - 1 of one sequence: body(offset, n) for each vector, n lanes of it.
+// The lanes `from` ... `to` - 1 of one sequence: body(offset, memory) for each vector.
 template <class T, class Body>
-ALWAYS_INLINE void for_lanes(int64_t from, int64_t to, const Body& body) {
+ALWAYS_INLINE void for_lanes(int64_t from, int64_t to, const Part<T>& last, const Body& body) {
   constexpr int L = LANES<T>;
-  for (; from + L <= to; from += L) body(from, [](auto p) { return load(p); }, [](auto p, Vec<T> v) { store(p, v); });
-  if (from < to) {
-    int n = static_cast<int>(to - from);
-    body(from, [n](auto p) { return load(p, n); }, [n](auto p, Vec<T> v) { store(p, v, n); });
+  for (; from + L <= to; from += L) body(from, Whole<T>{});
+  if (from < to) body(from, last);
+}
+
+// Few vectors keep their state in registers: from memory, each step would wait for the one before.
+template <class T, bool COMPLEX, int V>
+void forward_narrow(const Scan<T>& s, int64_t sequence, int64_t from, int64_t to, bool past_caches) {
+  constexpr int L = LANES<T>;
+  const Part<T> last(to - from - (V - 1) * L);
+  const T *a = s.a + sequence * s.a_batch + from, *b = s.b + sequence * s.b_batch + from;
+  const T* first = s.first ? s.first + sequence * s.lanes + from : nullptr;
+  T* out = s.h + sequence * s.steps * s.lanes + from;
+  auto get = [&](const T* row, int v) { return v < V - 1 ? load(row + v * L) : last.get(row + v * L); };
+  Vec<T> h[V];
+#pragma GCC unroll 4
+  for (int v = 0; v < V; ++v) h[v] = first ? get(first, v) : Vec<T>{};
+  for (int64_t t = 0; t < s.steps; ++t, a += s.a_step, b += s.b_step, out += s.lanes) {
+#pragma GCC unroll 4
+    for (int v = 0; v < V; ++v) {
+      h[v] = times<T, COMPLEX, false>(get(a, v), h[v], get(b, v));
+      if (past_caches)
+        store_past_caches<T>(out + v * L, h[v]);
+      else if (v < V - 1)
+        store(out + v * L, h[v]);
+      else
+        last.put(out + v * L, h[v]);
+    }
   }
 }
 
 template <class T, bool COMPLEX>
 void forward(const Scan<T>& s, int64_t sequence, int64_t from, int64_t to, bool past_caches) {
   constexpr int L = LANES<T>;
+  switch ((to - from + L - 1) / L) {
+    case 1: return forward_narrow<T, COMPLEX, 1>(s, sequence, from, to, past_caches);
+    case 2: return forward_narrow<T, COMPLEX, 2>(s, sequence, from, to, past_caches);
+    case 3: return forward_narrow<T, COMPLEX, 3>(s, sequence, from, to, past_caches);
+    case 4: return forward_narrow<T, COMPLEX, 4>(s, sequence, from, to, past_caches);
+  }
+  const Part<T> last((to - from) % L);
   Scratch<T> state(to - from + L);
   T* h = state.data - from;
-  for (int64_t lane = from; lane < to; ++lane) h[lane] = s.first ? s.first[sequence * s.lanes + lane] : T(0);
+  for (int64_t lane = from; lane < to + L; ++lane)
+    h[lane] = s.first && lane < to ? s.first[sequence * s.lanes + lane] : T(0);
   const T *a = s.a + sequence * s.a_batch, *b = s.b + sequence * s.b_batch;
   T* out = s.h + sequence * s.steps * s.lanes;
   for (int64_t t = 0; t < s.steps; ++t, a += s.a_step, b += s.b_step, out += s.lanes) {
     if (past_caches) {
       for (int64_t i = from; i < to; i += L) {
-        Vec<T> next = times<T, COMPLEX, false>(load(a + i), load(h + i)) + load(b + i);
+        Vec<T> next = times<T, COMPLEX, false>(load(a + i), load(h + i), load(b + i));
         store(h + i, next);
         store_past_caches<T>(out + i, next);
       }
       continue;
     }
-    for_lanes<T>(from, to, [&](int64_t i, auto get, auto put) {
-      Vec<T> next = times<T, COMPLEX, false>(get(a + i), get(h + i)) + get(b + i);
-      put(h + i, next);
-      put(out + i, next);
+    for_lanes<T>(from, to, last, [&](int64_t i, const auto& memory) {
+      Vec<T> next = times<T, COMPLEX, false>(memory.get(a + i), load(h + i), memory.get(b + i));
+      store(h + i, next);
+      memory.put(out + i, next);
     });
   }
 }
 
 // g_t = d_h_t + conj(a_{t+1}) g_{t+1}; d_a_t = g_t conj(h_{t-1}); d_b_t = g_t; d_first = conj(a_0) g_0.
+template <class T, bool COMPLEX, int V>
+void backward_narrow(const Scan<T>& s, int64_t sequence, int64_t from, int64_t to, bool past_caches) {
+  constexpr int L = LANES<T>;
+  const Part<T> last(to - from - (V - 1) * L);
+  const T* first = s.first ? s.first + sequence * s.lanes + from : nullptr;
+  auto get = [&](const T* row, int v) { return v < V - 1 ? load(row + v * L) : last.get(row + v * L); };
+  auto put = [&](T* row, int v, Vec<T> x) {
+    if (past_caches)
+      store_past_caches<T>(row + v * L, x);
+    else
+      v < V - 1 ? store(row + v * L, x) : last.put(row + v * L, x);
+  };
+  Vec<T> g[V] = {}, later[V] = {};  // later: a_{t+1}
+  for (int64_t t = s.steps - 1; t >= 0; --t) {
+    const T* a = s.a + sequence * s.a_batch + t * s.a_step + from;
+    const T* given = s.d_h + sequence * s.b_batch + t * s.b_step + from;
+    int64_t row = (sequence * s.steps + t) * s.lanes + from;
+    const T* before = t ? s.h + row - s.lanes : first;
+#pragma GCC unroll 4
+    for (int v = 0; v < V; ++v) {
+      g[v] = times<T, COMPLEX, true>(later[v], g[v], get(given, v));
+      later[v] = get(a, v);
+      put(s.d_b + row, v, g[v]);
+      put(s.d_a + row, v, times<T, COMPLEX, true>(before ? get(before, v) : Vec<T>{}, g[v], Vec<T>{}));
+    }
+  }
+  if (!s.d_first) return;
+  for (int v = 0; v < V; ++v) {
+    T* to_first = s.d_first + sequence * s.lanes + from + v * L;
+    Vec<T> x = times<T, COMPLEX, true>(later[v], g[v], Vec<T>{});
+    v < V - 1 ? store(to_first, x) : last.put(to_first, x);
+  }
+}
+
 template <class T, bool COMPLEX>
 void backward(const Scan<T>& s, int64_t sequence, int64_t from, int64_t to, bool past_caches) {
   constexpr int L = LANES<T>;
+  switch ((to - from + L - 1) / L) {
+    case 1: return backward_narrow<T, COMPLEX, 1>(s, sequence, from, to, past_caches);
+    case 2: return backward_narrow<T, COMPLEX, 2>(s, sequence, from, to, past_caches);
+    case 3: return backward_narrow<T, COMPLEX, 3>(s, sequence, from, to, past_caches);
+    case 4: return backward_narrow<T, COMPLEX, 4>(s, sequence, from, to, past_caches);
+  }
+  const Part<T> last((to - from) % L);
   Scratch<T> state(2 * (to - from + L));
-  T *flow = state.data - from, *none = flow + (to - from + L);  // flow: conj(a_{t+1}) g_{t+1}
-  for (int64_t lane = from; lane < to; ++lane) flow[lane] = none[lane] = T(0);
-  const T* first = s.first ? s.first + sequence * s.lanes : none;
+  T *later_g = state.data - from, *none = later_g + (to - from + L);
+  for (int64_t lane = from; lane < to + L; ++lane) later_g[lane] = none[lane] = T(0);
+  const T *first = s.first ? s.first + sequence * s.lanes : none, *later = none;
   for (int64_t t = s.steps - 1; t >= 0; --t) {
-    const T* a = s.a + sequence * s.a_batch + t * s.a_step;
     const T* given = s.d_h + sequence * s.b_batch + t * s.b_step;
     int64_t row = (sequence * s.steps + t) * s.lanes;
     const T* before = t ? s.h + row - s.lanes : first;
     T *d_a = s.d_a + row, *d_b = s.d_b + row;
     if (past_caches) {
       for (int64_t i = from; i < to; i += L) {
-        Vec<T> g = load(given + i) + load(flow + i);
-        store(flow + i, times<T, COMPLEX, true>(load(a + i), g));
+        Vec<T> g = times<T, COMPLEX, true>(load(later + i), load(later_g + i), load(given + i));
+        store(later_g + i, g);
         store_past_caches<T>(d_b + i, g);
-        store_past_caches<T>(d_a + i, times<T, COMPLEX, true>(load(before + i), g));
+        store_past_caches<T>(d_a + i, times<T, COMPLEX, true>(load(before + i), g, Vec<T>{}));
       }
-      continue;
+    } else {
+      for_lanes<T>(from, to, last, [&](int64_t i, const auto& memory) {
+        Vec<T> g = times<T, COMPLEX, true>(memory.get(later + i), load(later_g + i), memory.get(given + i));
+        store(later_g + i, g);
+        memory.put(d_b + i, g);
+        memory.put(d_a + i, times<T, COMPLEX, true>(memory.get(before + i), g, Vec<T>{}));
+      });
     }
-    for_lanes<T>(from, to, [&](int64_t i, auto get, auto put) {
-      Vec<T> g = get(given + i) + get(flow + i);
-      put(flow + i, times<T, COMPLEX, true>(get(a + i), g));
-      put(d_b + i, g);
-      put(d_a + i, times<T, COMPLEX, true>(get(before + i), g));
-    });
+    later = s.a + sequence * s.a_batch + t * s.a_step;
   }
-  if (s.d_first)
-    for (int64_t lane = from; lane < to; ++lane) s.d_first[sequence * s.lanes + lane] = flow[lane];
+  if (!s.d_first) return;
+  for_lanes<T>(from, to, last, [&](int64_t i, const auto& memory) {
+    Vec<T> x = times<T, COMPLEX, true>(memory.get(later + i), load(later_g + i), Vec<T>{});
+    memory.put(s.d_first + sequence * s.lanes + i, x);
+  });
 }
 
 template <class T, class Run>

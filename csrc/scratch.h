@@ -1,4 +1,4 @@
-// Memory for one call, kept for the next: fresh memory costs a page fault for every 4 KiB, which is dearer than its use.
+// Memory for one call, kept for the next: fresh memory costs a page fault for every 4 KiB, dearer than its use.
 #pragma once
 
 #include <cstddef>

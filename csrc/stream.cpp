@@ -61,8 +61,12 @@ struct Stream {
 }  // namespace
 
 // Up to 64 layers, each a Call of one step: its weights are packed, `first` (h) and `last` (c) are kept and updated.
-EXPORT(stream_open_f32)(const Call<float>* layers, int64_t count, void** stream) { *stream = new Stream<float>(layers, count); }
-EXPORT(stream_open_f64)(const Call<double>* layers, int64_t count, void** stream) { *stream = new Stream<double>(layers, count); }
+EXPORT(stream_open_f32)(const Call<float>* layers, int64_t count, void** stream) {
+  *stream = new Stream<float>(layers, count);
+}
+EXPORT(stream_open_f64)(const Call<double>* layers, int64_t count, void** stream) {
+  *stream = new Stream<double>(layers, count);
+}
 // Read x (B, D), write y (B, H).
 EXPORT(stream_step_f32)(Stream<float>* stream, const float* x, float* y) { stream->step(x, y); }
 EXPORT(stream_step_f64)(Stream<double>* stream, const double* x, double* y) { stream->step(x, y); }
