@@ -171,7 +171,7 @@ def test_results_too_large_for_any_cache_are_the_same() -> None:
         assert torch.equal(whole, torch.cat([one[part] for one in small]))
 
 
-@pytest.mark.parametrize("shape", [(1, 300, 300), (3, 300, 130), (4, 100, 257)])
+@pytest.mark.parametrize("shape", [(1, 300, 300), (3, 300, 130), (4, 100, 257), (1, 1100, 65)])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.complex64])
 def test_the_number_of_threads_does_not_change_a_bit(dtype, shape) -> None:
     arguments = [t.to(dtype) for t in draw(*shape, True, dtype)]
