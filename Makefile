@@ -91,5 +91,6 @@ $(DEV): $(USE)
 # so that the reason is seen.
 $(NATIVE): $(CSRC) | $(USE)
 	@ls seqloom/_native* >/dev/null 2>&1 && [ -z "$$(find $(CSRC) -newer $(USE))" ] \
-		|| $(BIN)/python setup.py -q build_ext --inplace
+		|| { $(BIN)/python -c 'import setuptools.modified' 2>/dev/null && $(BIN)/python setup.py -q build_ext --inplace; } \
+		|| $(PIP) --no-deps --editable .
 	@touch $(NATIVE)
