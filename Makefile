@@ -39,7 +39,7 @@ native: $(DEV)  ## build the C++ kernels of csrc/ in place, or fail
 
 # A library with sanitizers needs their runtime before everything else, and the C++ runtime beside it; addresses that
 # are drawn from too wide a range are more than some versions can map. Sequences of 1000 steps visit nothing that 65 do
-# not.
+# not, and 33 rows of the wide cells nothing that those of the narrow ones do not.
 SANITIZED := build/sanitized
 UNDER = $$(setarch -R true 2>/dev/null && echo setarch -R) env LD_PRELOAD="$$($${CXX:-g++} -print-file-name=libasan.so) $$($${CXX:-g++} -print-file-name=libstdc++.so)" \
 	ASAN_OPTIONS=detect_leaks=0 SEQLOOM_NATIVE="$$(ls $(SANITIZED)/seqloom/_native*)"
@@ -51,7 +51,7 @@ sanitize: $(DEV)  ## the C++ kernels' tests under the address and undefined-beha
 	echo "seqloom: sanitizers on $$sets, two at a time" >&2; \
 	printf '%s\n' $$sets | xargs -P 2 -I SET $(UNDER) SEQLOOM_ISA=SET OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -q --capture=sys \
 		-p no:cacheprovider tests/ops/test_recurrence.py tests/ops/test_scan.py tests/ops/test_stream.py \
-		-k 'not (loop or blocked or triton or torchs or torch_library or compiled or 1000)' $(ARGS)
+		-k 'not (loop or blocked or triton or torchs or torch_library or compiled or 1000 or lstm-33 or gru-33)' $(ARGS)
 
 faults: $(DEV) $(NATIVE)  ## kill -9 at 50 random moments, full disks, damaged files: minutes
 	@$(BIN)/python benchmarks/kill_resume.py --kills 50
