@@ -35,6 +35,7 @@ TARGETS = {  # (geometric mean, worst case)
     "tanh": {"training": (2.5, 1.0), "forward": (1.8, 1.0)},
     "lstm": {"training": (1.3, 0.95), "forward": (1.2, 0.95)},
 }
+SLOW_S = 0.1  # a call that takes longer is not tried with one thread
 GATES = {"tanh": 1, "lstm": 4, "gru": 3}
 
 
@@ -74,11 +75,19 @@ def with_threads(call: Callable[[], object], threads: int) -> Callable[[], objec
 def against(theirs: Callable[[], object], ours: Callable[[], object], threads: int, seconds: float) -> dict[str, Any]:
     """Time both in turn, each also with one thread if a first look says that this may be faster; the faster counts."""
     calls: dict[tuple[str, int], Callable[[], object]] = {}
+    slow = False
     for side, call in (("ours", ours), ("theirs", theirs)):
-        ways = {n: with_threads(call, n) for n in {threads, 1}}
-        first = {n: float(np.median(time(way, min_rounds=2, max_time_s=0.2))) for n, way in ways.items()}
+        ways = {threads: with_threads(call, threads)}
+        first = {threads: float(np.median(time(ways[threads], min_rounds=2, max_time_s=0.1)))}
+        slow = first[threads] > SLOW_S
+        if threads > 1 and not slow:  # where there is much to do, all threads are faster
+            ways[1] = with_threads(call, 1)
+            first[1] = float(np.median(time(ways[1], min_rounds=2, max_time_s=0.1)))
         calls |= {(side, n): way for n, way in ways.items() if first[n] < 1.3 * min(first.values())}
-    samples = interleave(calls, min_rounds=5, max_rounds=200, min_time_s=seconds, max_time_s=6 * seconds)
+    # the first look has warmed what is slow
+    samples = interleave(
+        calls, min_rounds=5, max_rounds=200, min_time_s=seconds, max_time_s=6 * seconds, warmup=0 if slow else 1
+    )
     torch.set_num_threads(threads)
     median = {way: float(np.median(seconds)) for way, seconds in samples.items()}
     best = {
