@@ -183,7 +183,7 @@ ALWAYS_INLINE Vec<double> near_zero_tanh(Vec<double> x) {
 template <class T>
 ALWAYS_INLINE Vec<T> hyperbolic_tangent(Vec<T> x) {
   Vec<T> far = T(1) - T(2) / (exponential(x + x) + T(1));
-  return (x < T(0.625)) & (x > T(-0.625)) ? near_zero_tanh(x) : far;
+  return ((x < T(0.625)) & (x > T(-0.625))) ? near_zero_tanh(x) : far;
 }
 
 }  // namespace
