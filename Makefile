@@ -61,8 +61,11 @@ docs: $(DEV)  ## build the documentation into docs/_build
 	@$(BIN)/sphinx-build -q -W --keep-going -b html docs docs/_build $(ARGS)
 	@echo "docs/_build/index.html"
 
-bench: $(DEV) $(NATIVE)  ## every comparison in benchmarks/; the last line of each is one JSON document
-	@set -e; for file in benchmarks/*.py; do echo "== $$file" >&2; $(BIN)/python $$file $(ARGS); done
+bench: $(DEV) $(NATIVE)  ## every comparison in benchmarks/, about 50 minutes; writes docs/results/kernels_tables.md
+	@mkdir -p runs/bench
+	@set -e; for file in benchmarks/*.py; do echo "== $$file" >&2; name=runs/bench/$$(basename $$file .py); \
+		$(BIN)/python $$file $(ARGS) > $$name.out; tail -n 1 $$name.out > $$name.json; done
+	@$(BIN)/python docs/results/write.py runs/bench
 
 clean:  ## remove caches and built pages; .venv and runs stay
 	@rm -rf docs/_build build dist seqloom/_native* $(NATIVE) .pytest_cache .ruff_cache .hypothesis .import_linter_cache
