@@ -21,7 +21,11 @@ _forced: ContextVar[dict[str, str] | None] = ContextVar("forced", default=None)
 class Kernel(ABC):
     """One implementation of one op."""
 
-    preference: ClassVar[int] = 0  # among the kernels that can run, the highest is taken
+    preference: ClassVar[int] = 0
+
+    def rank(self, *args: Any) -> int:
+        """Return how much the kernel is preferred for these arguments: the highest of those that can run is taken."""
+        return self.preference
 
     @abstractmethod
     def why_not(self, *args: Any) -> list[str]:
@@ -73,7 +77,7 @@ class Op:
             return self.kernels[forced]
         if transformed():
             return self.reference
-        for kernel in self.kernels.values():
+        for kernel in sorted(self.kernels.values(), key=lambda kernel: -kernel.rank(*args)):
             if not kernel.why_not(*args):
                 return kernel
         return self.reference
