@@ -47,8 +47,11 @@ SMALL: dict[str, tuple[str, dict[str, Any], Callable[[Path], str] | None]] = {
     "digits-pixels": ("digits", {"view": "pixels"}, None),
     "digits-patches": ("digits", {"view": "patches"}, None),
     "recall": ("recall", {"pairs": 3, "vocabulary": 16, "examples": 3000}, None),
-    "copy": ("recall", {"variant": "copy", "pairs": 4, "length": 10, "examples": 1000}, None),
-    "adding": ("recall", {"variant": "adding", "length": 8, "examples": 1000}, None),
+    "recall-copy": ("recall", {"variant": "copy", "pairs": 4, "length": 10, "examples": 1000}, None),
+    "recall-adding": ("recall", {"variant": "adding", "length": 8, "examples": 1000}, None),
+    "parity": ("parity", {"length": 12, "test_length": 16, "examples": 1000}, None),
+    "copying": ("copying", {"length": 6, "test_length": 6, "vocabulary": 20, "examples": 2000}, None),
+    "adding": ("adding", {"length": 8, "examples": 1000}, None),
 }
 
 
@@ -71,8 +74,9 @@ def opened(task: Task) -> Opened:
 
 
 def build(opened: Opened, width: int = 32) -> Model:
-    # attention has no order but by position, and adding no position: a recurrence for numbers
-    architecture = GRUStack(width=width, layers=1) if opened.head.kind == "number" else Transformer(width=width)
+    # attention has no order but by position, and adding no position; nor has it a state: a recurrence for these
+    recurrent = opened.head.kind == "number" or opened.task.name() == "parity"
+    architecture = GRUStack(width=width, layers=1) if recurrent else Transformer(width=width)
     return architecture.model(opened.frontend, opened.head, opened.causal).build(seed=0)
 
 
