@@ -46,6 +46,10 @@ class Examples(ABC):
         """Return the split of some of the rows, numbered anew; nothing is copied."""
         return Selected(self, rows)
 
+    def of_epoch(self, epoch: int) -> "Examples":
+        """Return the split as training reads it in an epoch: itself, unless its examples are drawn anew each time."""
+        return self
+
 
 class Packed(Examples):
     """Sequences of different lengths, stored one behind the other.
@@ -159,6 +163,10 @@ class Selected(Examples):
         """Collate rows of the source."""
         return self._source.batch(self._rows[rows])._replace(rows=_numbers(rows))
 
+    def of_epoch(self, epoch: int) -> "Selected":
+        """Return the same rows of the source as training reads it in an epoch."""
+        return Selected(self._source.of_epoch(epoch), self._rows)
+
 
 class Order:
     """The order of training: which rows make batch `index` of an epoch, a pure function of (seed, epoch, index).
@@ -201,8 +209,8 @@ class Order:
         return rows, shuffled(words, self.steps_per_epoch)
 
 
-def stream(seed: int, number: int = 0) -> np.random.Philox:
-    """Return a source of random words, counter-based, that is a function of (seed, number) alone.
+def stream(seed: int, number: int = 0, part: int = 0) -> np.random.Philox:
+    """Return a source of random words, counter-based, that is a function of (seed, number, part) alone.
 
     Source: Salmon et al. 2011, Parallel random numbers: as easy as 1, 2, 3.
 
@@ -211,7 +219,8 @@ def stream(seed: int, number: int = 0) -> np.random.Philox:
     """
     if not 0 <= seed < 2**64:
         raise ValueError(f"seed = {seed}; must be an integer from 0 to 2**64 - 1")
-    return np.random.Philox(key=np.array([seed, number], dtype=np.uint64))
+    counter = np.array([0, 0, 0, part], dtype=np.uint64)  # parts are 2**192 words apart
+    return np.random.Philox(counter=counter, key=np.array([seed, number], dtype=np.uint64))
 
 
 def shuffled(words: np.random.Philox, n: int) -> np.ndarray:

@@ -186,9 +186,8 @@ class Training:
         settings = self.settings
         factor = rate_factor(step, self.course.planned or 1, settings.warmup, settings.final)
         draw_from(self.experiment.seed, step, self.device)
-        loss, norm = update(
-            self.model, self.optimizer, self.opened.train, rows, settings, factor * settings.learning_rate
-        )
+        examples = self.opened.train.of_epoch(epoch)
+        loss, norm = update(self.model, self.optimizer, examples, rows, settings, factor * settings.learning_rate)
         if not (loss - loss == 0 and norm - norm == 0):
             raise NonFiniteError(step, epoch, index, rows, loss, norm)
         return loss

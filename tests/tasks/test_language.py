@@ -3,13 +3,16 @@
 import gzip
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from seqloom.core.spec import resolve
 from seqloom.core.types import IGNORED
 from seqloom.data.batches import Examples
 from seqloom.data.source import share, standard_library
+from seqloom.model.frontend import Tokens
 from seqloom.tasks.language import Language, unigram_bits
 
 
@@ -88,3 +91,31 @@ def test_what_cannot_be_read_is_refused(tmp_path: Path) -> None:
     for path, message in [(tmp_path / "no.txt", "no file"), (tmp_path, "cannot read"), (broken, "cannot read")]:
         with pytest.raises(ValueError, match=message):
             Language(data=str(path)).open()
+
+
+def test_masked_bytes_are_scored_where_they_are_masked_alone(tmp_path: Path) -> None:
+    path = tmp_path / "text.txt"
+    path.write_bytes(bytes(range(33, 126)) * 20)
+    plain, masked = (Language(data=str(path), length=50, objective=name).open() for name in ("next", "masked"))
+    assert plain.causal and not masked.causal
+    assert masked.frontend == Tokens(vocabulary=257) and masked.metric == "bits_per_byte"
+    asked = targets(masked.test)
+    assert len(asked) == round(0.15 * 50) + round(0.15 * 42)  # 93 bytes, of which the last is no input
+    assert masked.floor == pytest.approx(unigram_bits(np.frombuffer(path.read_bytes()[:1674], np.uint8), asked))
+    again = Language(data=str(path), length=50, objective="masked").open(seed=1)
+    assert not np.array_equal(targets(again.train), targets(masked.train))  # the masks are of the seed
+    assert again.facts == masked.facts and masked.facts["masked_share"] == 0.15
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"masked_share": 0.3}, "no effect with objective=next"),
+        ({"masked_share": 0.0, "objective": "masked"}, "greater than 0"),
+        ({"masked_share": 1.0, "objective": "masked"}, "less than 1"),
+        ({"objective": "both"}, "'next' or 'masked'"),
+    ],
+)
+def test_a_setting_outside_its_rule_is_refused(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        resolve(Language, settings)
