@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from itertools import product
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from cyclopts import Group, Parameter
@@ -21,6 +22,7 @@ from seqloom.core.registry import Field
 KINDS = ("task", "model", "optimizer")
 SWEEP = "task sweep"  # the kind "task" where a whole number may be several, separated by commas
 TimeText = Annotated[str, Parameter(allow_leading_hyphen=True)]  # so that a budget below 0 is told what a budget is
+FromRun = Annotated[Path, Parameter(name="--from")]
 OnFlag = Annotated[bool, Parameter(negative_bool="no-")]
 _SCALARS: dict[str, type] = {"bool": bool, "int": int, "float": float, "str": str}
 

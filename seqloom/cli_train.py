@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from seqloom.cli_options import Given, TimeText
+from seqloom.cli_options import FromRun, Given, TimeText
 from seqloom.cli_output import Answer, number
 from seqloom.core import registry
 
@@ -21,6 +21,7 @@ def train(
     evaluate_every: int | None = None,
     parameters: int | None = None,
     seed: int | None = None,
+    begin: FromRun | None = None,
     out: Path | None = None,
     resume: bool = False,
     overwrite: bool = False,
@@ -33,7 +34,7 @@ def train(
     task
         what to learn (seqloom list tasks); not needed with --resume
     model
-        which architecture (seqloom list models); without it gru
+        which architecture (seqloom list models); without it gru, or that of --from
     steps
         train for so many updates
     epochs
@@ -48,6 +49,8 @@ def train(
         size of the model, token table aside; without it what suits the task, or --width
     seed
         of the weights, the order of the examples and dropout; without it 0
+    begin
+        begin from the weights of this trained run, with a new head: fine-tuning; the model is the run's
     out
         run directory; without it runs/TASK-MODEL-SEED
     resume
@@ -55,6 +58,7 @@ def train(
     overwrite
         replace the run in the run directory
     """
+    from seqloom.core.spec import to_data
     from seqloom.train.directory import RUN
     from seqloom.train.loop import Training
     from seqloom.train.progress import Board
@@ -62,15 +66,18 @@ def train(
     opened = None
     length = {"--steps": steps, "--epochs": epochs, "--budget": budget}
     sizes = {"parameters": parameters, "evaluate_every": evaluate_every}
-    if task is None and resume and out is not None and (not given.task or (out / RUN).exists()):
-        experiment = _experiment_of(out, model, length, {**sizes, "seed": seed}, given)
+    held = resume and out is not None and (out / RUN).exists()
+    known = task is None or begin is not None  # what to learn need not be read again
+    if resume and out is not None and known and (held or (task is None and not given.task)):
+        names = {"task": task, "--model": model, "--from": None if begin is None else str(begin)}
+        experiment = _experiment_of(out, names, length, {**sizes, "seed": seed}, given)
     else:
         task = task or inferred_task(given)
         if task is None:
             raise ValueError(
                 f"name a task: seqloom train TASK, TASK being one of {', '.join(registry.catalog('tasks'))}"
             )
-        experiment, opened = _new_experiment(task, model or "gru", length, seed or 0, sizes, given)
+        experiment, opened = _new_experiment(task, model, begin, length, seed or 0, sizes, given)
     where = out or Path("runs") / f"{experiment.task.name()}-{experiment.model.name()}-{experiment.seed}"
     with Board() as board:
         training = Training(
@@ -104,11 +111,14 @@ def train(
         "stopped_early": result.stopped,
         **training.opened.account(),
         "notices": result.notices,
+        "begin": to_data(experiment.begin),
         "run": str(where),
     }
+    begun = experiment.begin
     lines = [
         f"{data['task']}, {data['model']}: {_metrics(result.metrics)} on test; floor {number(data['floor'])}",
         f"{result.parameters:,} parameters, {result.steps} steps, {number(result.train_s, 's')} of training",
+        *([f"Began from {begun.run}, experiment {begun.digest}, weights {begun.weights}"] if begun else []),
         f"Run: {where}",
     ]
     return Answer(data, "\n".join(lines))
@@ -194,7 +204,9 @@ def _prediction(item: dict[str, Any]) -> str:
     return f"{item['input']}{item['continuation']}" if "continuation" in item else f"{item['value']}\t{item['input']}"
 
 
-def _experiment_of(run: Path, model: str | None, length: dict[str, Any], fields: dict[str, Any], given: Given) -> Any:
+def _experiment_of(
+    run: Path, names: dict[str, str | None], length: dict[str, Any], fields: dict[str, Any], given: Given
+) -> Any:
     """Return the experiment of a run directory.
 
     Raises:
@@ -209,7 +221,9 @@ def _experiment_of(run: Path, model: str | None, length: dict[str, Any], fields:
         raise ValueError(f"'{run}' is a run of {record.get('verb', 'another verb')}; --resume it with that verb")
     experiment = resolve(Experiment, record["experiment"])
     there = to_data(experiment)
-    differing = differences(there["model"]["name"], model or there["model"]["name"], "--model")
+    begin = there["begin"] or {}
+    named = {"task": there["task"]["name"], "--model": there["model"]["name"], "--from": begin.get("run")}
+    differing = differences(named, {**named, **{name: value for name, value in names.items() if value is not None}})
     if not differing:
         asked = {**there, **{name: value for name, value in fields.items() if value is not None}}
         asked["task"] = {**there["task"], **given.task}
@@ -241,21 +255,30 @@ def _budget(length: dict[str, Any]) -> Any:
 
 
 def _new_experiment(
-    task: str, model: str, length: dict[str, Any], seed: int, sizes: dict[str, int | None], given: Given
+    task: str,
+    model: str | None,
+    begin: Path | None,
+    length: dict[str, Any],
+    seed: int,
+    sizes: dict[str, int | None],
+    given: Given,
 ) -> Any:
     from seqloom.core.spec import resolve
+    from seqloom.lab.finetune import finetune
     from seqloom.tasks.task import Task
     from seqloom.train.experiment import Experiment
 
     budget = _budget(length)
+    settings = {"name": task, **given.task}
+    rest: dict[str, Any] = {"architecture": given.model, "seed": seed, "settings": given.optimizer, **sizes}
+    if begin is not None:
+        return finetune(begin, settings, budget, model=model, **rest)
+    model = model or "gru"
     registry.look_up("zoo", model) if "." not in model else None  # before the data are read
-    opened = resolve(Task, {"name": task, **given.task}).open()
+    opened = resolve(Task, settings).open()
     if sizes["parameters"] is None and "width" not in given.model:
-        sizes = {**sizes, "parameters": opened.parameters}
-    experiment = Experiment.suited(
-        opened, model, budget, architecture=given.model, seed=seed, settings=given.optimizer, **sizes
-    )
-    return experiment, opened
+        rest["parameters"] = opened.parameters
+    return Experiment.suited(opened, model, budget, **rest), opened
 
 
 def _metrics(metrics: dict[str, float]) -> str:

@@ -1,6 +1,7 @@
 """The verbs on one model: rows that are not used are told, a run is gone on with as it is, divergence is exit 1."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -99,3 +100,44 @@ def test_a_comparison_is_not_scored_but_its_trainings_are_named(call, run, tmp_p
     assert code == 2 and str(tmp_path / "classify" / "gru-0") in err
     code, _, err = call("evaluate", str(tmp_path / "classify" / "gru-0"))
     assert code == 0, err
+
+
+def test_a_run_begins_from_another_and_goes_on_without_it(call, tmp_path):
+    (tmp_path / "a.txt").write_text("the quick brown fox jumps over the lazy dog. " * 40)
+    source, out = tmp_path / "source", tmp_path / "out"
+    words = ["train", "language", "--data", str(tmp_path / "a.txt"), "--objective", "masked", "--length", "32"]
+    code, _, err = call(*words, "--model", "transformer", "--steps", "3", *SMALL, "--out", str(source))
+    assert code == 0, err
+    data = table(tmp_path / "a.csv", 0)
+    words = ["train", "classify", "--data", data, "--from", str(source), "--steps", "3", "--out", str(out)]
+    code, text, err = call(*words)
+    assert code == 0 and f"Began from {source}, experiment " in text, err
+    begin = json.loads((out / "run.json").read_text())["experiment"]["begin"]
+    shutil.rmtree(source)
+    for again in (words, ["train", "--out", str(out), "--from", str(source)], ["train", "--out", str(out)]):
+        code, text, err = call(*again, "--resume", "--json")
+        assert code == 0 and json.loads(text)["begin"] == begin and json.loads(text)["model"] == "transformer", err
+    for other, told in (
+        (["--from", "elsewhere"], 'and "elsewhere" now'),
+        (["digits", "--from", str(source)], 'task is "classify" there and "digits" now'),
+        (["--model", "gru"], '--model is "transformer" there and "gru" now'),
+    ):
+        code, _, err = call("train", *other, "--resume", "--out", str(out))
+        assert code == 2 and told in err, err
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--model", "lstm"], '--model is "gru" there and "lstm" now'),
+        (["--width", "16"], "model.width is 8 there and 16 now"),
+        (["--parameters", "9000"], "parameters 9000: the size is that of the run"),
+        (["--tokens", "bytes"], "BPE tokens of its own texts, classify reads bytes in lower case: begin from"),
+    ],
+)
+def test_a_run_is_not_begun_with_another_model_or_other_tokens(call, run, tmp_path, words, told):
+    out = tmp_path / "out"
+    code, _, err = call(
+        "train", "classify", "--data", run[1], "--from", str(run[0]), "--steps", "1", "--out", str(out), *words
+    )
+    assert code == 2 and told in err and not out.exists(), err

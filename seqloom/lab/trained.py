@@ -12,8 +12,8 @@ from seqloom.core.spec import resolve
 from seqloom.model.generate import Sampling, generate
 from seqloom.model.model import Model
 from seqloom.tasks.task import Interface, Opened, evaluate
-from seqloom.train import checkpoint
-from seqloom.train.directory import CHECKPOINTS, ENCODING, RUN, differences, read_encoding, read_record
+from seqloom.train.begin import best, put
+from seqloom.train.directory import ENCODING, RUN, differences, read_encoding, read_record
 from seqloom.train.experiment import Experiment
 from seqloom.train.record import fingerprints
 
@@ -125,9 +125,7 @@ def load(run: Path) -> Trained:
     if "experiment" not in record:
         raise ValueError(f"'{run}' is a run of {record.get('verb', 'another verb')}, {_instead(run)}")
     experiment = resolve(Experiment, record["experiment"])
-    found = checkpoint.load(run / CHECKPOINTS)
-    if found is None:
-        raise ValueError(f"'{run}' has no checkpoint yet; go on with it: seqloom train --resume --out {run}")
+    weights, found = best(run)
     data = record.get("data", {})
     encoding = read_encoding(run)
     if encoding is None:
@@ -138,7 +136,7 @@ def load(run: Path) -> Trained:
         except ValueError as error:
             raise ValueError(f"'{run / ENCODING}' is not what a run writes: {error}") from None
     model = experiment.model_spec(interface).build(experiment.seed)
-    model.load_state_dict(found.tensors.get("best", found.tensors["model"]))
+    put(model, weights, run)
     return Trained(experiment, interface, model.to(runtime.device()).eval(), found.step, found.notices, data)
 
 

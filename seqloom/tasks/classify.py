@@ -126,6 +126,12 @@ class Classify(Task):
         """Return the tokens' encode from their tokenizer's JSON values."""
         return self._encode(tokenizer_from_json(json.dumps(encoding))), None
 
+    def like(self, encoding: Any) -> Self:
+        """Return the task on bytes, if the encoding is of bytes."""
+        if not (isinstance(encoding, dict) and encoding.get("kind") == "bytes"):
+            return self
+        return self.replace(tokens="bytes", lower=encoding["lower"])
+
     def _encode(self, tokenizer: Tokenizer) -> Encode:
         return lambda text: tokenizer.encode(text)[: self.max_length]
 

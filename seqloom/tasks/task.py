@@ -43,6 +43,10 @@ class Task(Spec, ABC):
         """
         return None, None
 
+    def like(self, encoding: Any) -> Self:
+        """Return the task set to read its inputs by another's `encoding`; as it is where it has no such settings."""
+        return self
+
 
 @dataclass(frozen=True, kw_only=True)
 class Interface:

@@ -8,6 +8,7 @@ import pydantic
 
 from seqloom.core.spec import Spec, resolve
 from seqloom.data.batches import Examples
+from seqloom.model.frontend import Frontend
 from seqloom.model.model import ModelSpec
 from seqloom.parallel.plan import Plan
 from seqloom.tasks.task import Interface, Opened, Task
@@ -89,6 +90,16 @@ class Optimizer(Spec):
         return resolve(cls, {key: value for part in settings for key, value in part.items()})
 
 
+class Begin(Spec):
+    """The trained run that another begins from: its weights but for the head, which is new."""
+
+    run: str  # its directory
+    digest: str  # of its experiment
+    weights: str  # fingerprint of those that were best on validation
+    frontend: Frontend  # as it was trained with
+    causal: bool  # whether it was kept from seeing the future; it stays so
+
+
 class Experiment(Spec):
     """What is trained, on what, how, for how long, from which seed."""
 
@@ -102,6 +113,13 @@ class Experiment(Spec):
     parameters: int | None = pydantic.Field(default=None, gt=0)  # bring the model's width to this many; None: leave it
     evaluate_every: int | None = pydantic.Field(default=None, gt=0)  # steps between validations; None: 20 in the run
     validation_examples: int | None = pydantic.Field(default=1024, gt=0)  # scored at each validation; None: all
+    begin: Begin | None = None  # a trained run whose weights are taken; None: all weights are new
+
+    @pydantic.model_validator(mode="after")
+    def _of_the_size_it_begins_with(self) -> Self:
+        if self.begin is not None and self.parameters is not None:
+            raise ValueError(f"parameters {self.parameters}: the size is that of the run '{self.begin.run}'; give none")
+        return self
 
     @classmethod
     def suited(
@@ -128,22 +146,32 @@ class Experiment(Spec):
             settings: of the Optimizer, before the task's own.
             **rest: other fields of the Experiment.
         """
-        return cls(
-            task=opened.task,
-            model=resolve(Architecture, {**opened.architecture, **(architecture or {}), "name": model}),
-            budget=budget,
-            optimizer=Optimizer.of(opened.defaults, settings or {}),
-            seed=seed,
-            parameters=parameters,
+        fields = {
+            "task": opened.task,
+            "model": resolve(Architecture, {**opened.architecture, **(architecture or {}), "name": model}),
+            "budget": budget,
+            "optimizer": Optimizer.of(opened.defaults, settings or {}),
+            "seed": seed,
+            "parameters": parameters,
             **rest,
-        )
+        }
+        return resolve(cls, fields)
+
+    def sized(self, opened: Interface) -> Architecture:
+        """Return the architecture for the opened task, at the size asked for."""
+        if self.parameters is None:
+            return self.model
+        return fit_width(self.model, opened.frontend, opened.head, opened.causal, self.parameters)
+
+    def reading(self, opened: Interface) -> tuple[Frontend, bool]:
+        """Return (the frontend, whether the model is causal): the task's, or those of the run that this begins from."""
+        begin = self.begin
+        return (opened.frontend, opened.causal) if begin is None else (begin.frontend, begin.causal)
 
     def model_spec(self, opened: Interface) -> ModelSpec:
         """Return the whole model for the opened task, at the size asked for."""
-        architecture = self.model
-        if self.parameters is not None:
-            architecture = fit_width(architecture, opened.frontend, opened.head, opened.causal, self.parameters)
-        return architecture.model(opened.frontend, opened.head, opened.causal)
+        frontend, causal = self.reading(opened)
+        return self.sized(opened).model(frontend, opened.head, causal)
 
 
 def known_steps(budget: Budget, train: Examples, batch_size: int) -> int | None:

@@ -10,7 +10,8 @@ from seqloom.core import runtime
 from seqloom.data.batches import Order
 from seqloom.tasks.task import Opened, Scores, evaluate
 from seqloom.train import checkpoint
-from seqloom.train.directory import RunDirectory, refuse
+from seqloom.train.begin import take
+from seqloom.train.directory import CHECKPOINTS, RunDirectory, refuse
 from seqloom.train.experiment import Experiment, known_steps
 from seqloom.train.interrupt import between_steps
 from seqloom.train.probe import faster_threads, peak_step_bytes, steps_within
@@ -42,7 +43,8 @@ class Training:
         labels: of the ledger's rows, besides task, model, family and seed.
 
     Raises:
-        ValueError: the plan cannot run here, the directory is refused, or every checkpoint is damaged.
+        ValueError: the plan cannot run here, the directory is refused, every checkpoint is damaged, or the run to
+            begin from is not what it was.
     """
 
     def __init__(
@@ -75,6 +77,8 @@ class Training:
         self._checkpoint_every, self._keep, self._progress = checkpoint_every, keep, progress
         self._saved_step, self._told_s = -1, 0.0
         self._record = Record(experiment, self.opened, labels or {})
+        if experiment.begin is not None and not (resume and out is not None and checkpoint.steps(out / CHECKPOINTS)):
+            take(self.model, experiment.begin)  # before the directory is touched, which may hold that very run
         if out is not None:
             self._enter(out, resume, overwrite)
 
@@ -232,6 +236,7 @@ class Training:
         self.model.load_state_dict(weights)
         self.optimizer.state.clear()
         self._record.planned(course)
+        self._saved_step = -1  # a checkpoint of the weights that are begun from has no plan
         self.save()
 
     def _enter(self, out: Path, resume: bool, overwrite: bool) -> None:
@@ -243,6 +248,8 @@ class Training:
             loaded = checkpoint.load(self.directory.checkpoints)
             if loaded is not None:
                 self._restore(loaded)
+            elif self.experiment.begin is not None:
+                self.save()  # from now on the run that it begins from is not needed
         except BaseException:
             self.close()
             raise
