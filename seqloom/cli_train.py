@@ -50,7 +50,7 @@ def train(
     seed
         of the weights, the order of the examples and dropout; without it 0
     begin
-        begin from the weights of this trained run, with a new head: fine-tuning; the model is the run's
+        fine-tune: begin from this trained run's weights, with a new head; model and tokens are the run's
     out
         run directory; without it runs/TASK-MODEL-SEED
     resume

@@ -47,11 +47,11 @@ class Language(Task):
     encoding: str = "utf-8"  # of the text file; the model reads it as UTF-8
     length: int = pydantic.Field(default=256, gt=0)  # bytes of a window
     objective: Literal["next", "masked"] = "next"  # predict each next byte, or bytes that are masked, as BERT does
-    masked_share: float = pydantic.Field(default=_MASKED_SHARE, gt=0, lt=1)  # of the bytes, with --objective masked
+    masked_share: float | None = pydantic.Field(default=None, gt=0, lt=1)  # of the bytes; None: 0.15 if masked
 
     @pydantic.model_validator(mode="after")
     def _nothing_without_effect(self) -> Self:
-        if self.objective == "next" and self.masked_share != _MASKED_SHARE:
+        if self.objective == "next" and self.masked_share is not None:
             raise ValueError(f"masked_share {self.masked_share} has no effect with objective=next; take masked")
         return self
 
@@ -86,7 +86,7 @@ class Language(Task):
                 "test": len(test),
                 "length": self.length,
                 "objective": self.objective,
-                **({"masked_share": self.masked_share} if masked else {}),
+                **({"masked_share": self.masked_share or _MASKED_SHARE} if masked else {}),
             },
             defaults={"batch_size": 8, "learning_rate": 4e-3},
             encode=encode,
@@ -100,7 +100,9 @@ class Language(Task):
 
     def _examples(self, stream: np.ndarray, seed: int) -> Examples:
         windows = Windows(stream, self.length)
-        return Masked(windows, Bytes.vocabulary, self.masked_share, seed) if self.objective == "masked" else windows
+        if self.objective == "next":
+            return windows
+        return Masked(windows, Bytes.vocabulary, self.masked_share or _MASKED_SHARE, seed)
 
 
 def _targets(examples: Examples) -> np.ndarray:

@@ -110,7 +110,7 @@ def test_masked_bytes_are_scored_where_they_are_masked_alone(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"masked_share": 0.3}, "no effect with objective=next"),
+        ({"masked_share": 0.15}, "no effect with objective=next"),
         ({"masked_share": 0.0, "objective": "masked"}, "greater than 0"),
         ({"masked_share": 1.0, "objective": "masked"}, "less than 1"),
         ({"objective": "both"}, "'next' or 'masked'"),
