@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from seqloom.core.types import FRESH, Place, State, fresh_place, locate
-from seqloom.model.mixer import Cut, MixerSpec, SequenceMixer
+from seqloom.core.cost import Cost
+from seqloom.core.types import FRESH, Place, State, Where, fresh_place, locate
+from seqloom.model.mixer import Cut, Memory, MixerSpec, SequenceMixer
 from seqloom.ops.recurrence import gathered_by
 
 TOLERANCE = {torch.float64: 1e-9, torch.float32: 2e-4}  # why so much: see laws.py
@@ -38,7 +39,37 @@ def build(spec: MixerSpec, dtype: torch.dtype) -> SequenceMixer:
     """Return the mixer, the same at every call."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return spec.build(WIDTH).to(dtype)
+        mixer = spec.build(WIDTH).to(dtype)
+    return Reading(mixer, dtype) if mixer.reads else mixer
+
+
+class Reading(SequenceMixer):
+    """A mixer that reads a memory, given the same one at every beginning: an entry or two for every document."""
+
+    def __init__(self, mixer: SequenceMixer, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.mixer = mixer
+        self.causal = mixer.causal
+        self.register_buffer("entries", torch.randn(LENGTH, WIDTH, dtype=dtype, generator=generator(3)))
+        self.register_buffer("ids", torch.tensor([1, 1, 3, 2, 2, 4, 5, 5, 3, 7, 7, 0, 1]))
+        self.split = {
+            "entries": "copy",
+            "ids": "copy",
+            **{f"mixer.{name}": how for name, how in mixer.split.items()},
+        }
+
+    def forward(self, x: Tensor, state: State | None = None, where: Where | None = None) -> tuple[Tensor, State | None]:
+        """Mix along time, handing over the memory unless a state holds it."""
+        if state:
+            return self.mixer(x, state, where)
+        entries, ids = (
+            self.get_buffer(name).expand(x.shape[0], *(-1,) * n) for name, n in (("entries", 2), ("ids", 1))
+        )
+        return self.mixer(x, state, where, Memory(entries, ids))
+
+    def cost(self, batch: int, length: int) -> Cost:
+        """Return the mixer's."""
+        return self.mixer.cost(batch, length)
 
 
 def make_input(dtype: torch.dtype, seed: int = 1) -> Tensor:
@@ -98,6 +129,8 @@ def with_gradients(
 
 def leaf_mixers(mixer: SequenceMixer) -> list[SequenceMixer]:
     """Return the mixers that hold no other mixer: those declare, wrappers need not."""
+    if isinstance(mixer, Reading):
+        return [mixer]
     found = [part for part in mixer.modules() if isinstance(part, SequenceMixer)]
     return [part for part in found if sum(isinstance(inner, SequenceMixer) for inner in part.modules()) == 1]
 
@@ -109,8 +142,10 @@ def cut(parameter: Tensor, how: Cut | str, rank: int, ranks: int) -> Tensor:
     if how == "once":
         return parameter if rank == 0 else torch.zeros_like(parameter)
     assert isinstance(how, Cut)
-    parts = parameter.unflatten(how.dim, (how.parts, -1))
-    return parts.chunk(ranks, dim=how.dim + 1)[rank].flatten(how.dim, how.dim + 1)
+    shares = how.parts if isinstance(how.parts, tuple) else (1,) * how.parts
+    unit = parameter.shape[how.dim] // sum(shares)
+    parts = parameter.split([unit * share for share in shares], dim=how.dim)
+    return torch.cat([part.chunk(ranks, dim=how.dim)[rank] for part in parts], dim=how.dim)
 
 
 def on_ranks(mixer: SequenceMixer, x: Tensor, ranks: int) -> Tensor:
@@ -129,7 +164,8 @@ def on_ranks(mixer: SequenceMixer, x: Tensor, ranks: int) -> Tensor:
             return whole
 
         try:
-            local = {name: cut(p, mixer.split[name], rank, ranks) for name, p in mixer.named_parameters()}
+            whole = dict(mixer.named_parameters()) | dict(mixer.named_buffers())
+            local = {name: cut(tensor, mixer.split[name], rank, ranks) for name, tensor in whole.items()}
             with gathered_by(gather):
                 outputs[rank] = functional_call(copies[rank], local, (x,))[0]
         except BaseException:
@@ -156,5 +192,7 @@ def claim_equal(given: Tensor, expected: Tensor, what: str) -> None:
     claim(given.shape == expected.shape, f"{what}: shape {tuple(given.shape)}, not {tuple(expected.shape)}")
     if given.numel():
         scale = max(1.0, expected.detach().abs().max().item())
-        error = (given.detach().double() - expected.detach().double()).abs().max().item() / scale
-        claim(error <= TOLERANCE.get(expected.dtype, 1e-9), f"{what} differ by {error:.1e}")
+        given, expected = given.detach(), expected.detach()
+        wide = torch.promote_types(expected.dtype, torch.float64)
+        error = (given.to(wide) - expected.to(wide)).abs().max().item() / scale
+        claim(error <= TOLERANCE.get(expected.real.dtype, 1e-9), f"{what} differ by {error:.1e}")

@@ -1,21 +1,22 @@
-"""Multi-head attention: causal or not, rotary positions, an optional window, keys and values as state."""
+"""Multi-head attention: causal or not, rotary or ALiBi positions, an optional window, keys and values as state."""
 
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 import pydantic
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seqloom.core.cost import Cost
-from seqloom.core.types import Place, State, Where, fresh_place, locate
+from seqloom.core.types import State, Where
+from seqloom.mixers._entries import Entries, appended, attend, joined, placed, visible
 from seqloom.model.mixer import Cut, MixerSpec, SequenceMixer, refuse_state
 
 
 class Attention(MixerSpec):
     """Multi-head attention: softmax(q k / sqrt(K)) v over the steps of the same document.
 
-    Work O(B T D (D + S)), depth O(1) in T, state 2 B S D with S = T, or the window.
+    Work O(B T D (D + S)), depth O(1) in T, state 2 B S K G with S = T, or the window, and G heads of keys and values
+    (grouped-query attention, arXiv:2305.13245).
     """
 
     family: ClassVar[str] = "attention"
@@ -32,26 +33,25 @@ class Attention(MixerSpec):
     rotary: float | None = pydantic.Field(
         default=10000.0, gt=1
     )  # base of rotary positions (arXiv:2104.09864); None: none
+    alibi: bool = False  # scores fall with distance, by a slope a head (arXiv:2108.12409); needs rotary=None
+    kv_heads: int | None = pydantic.Field(default=None, gt=0)  # heads of keys and values, shared; None: as many
+    bias: bool = False  # of the projections to queries, keys and values
 
     def build(self, width: int) -> "AttentionMixer":
         """Return the mixer for vectors of this width.
 
         Raises:
-            ValueError: the width is no multiple of 2 * heads (rotary turns pairs), or of heads without rotary.
+            ValueError: the width is no multiple of 2 * heads (rotary turns pairs), or of heads without rotary; heads
+                are no multiple of kv_heads; both rotary and ALiBi.
         """
+        if self.rotary and self.alibi:
+            raise ValueError("Attention takes rotary positions or ALiBi, not both: set rotary=None")
+        if self.heads % (self.kv_heads or 1):
+            raise ValueError(f"Attention(heads={self.heads}) is no multiple of kv_heads={self.kv_heads}")
         unit = self.heads * (2 if self.rotary else 1)
         if width % unit:
             raise ValueError(f"Attention(heads={self.heads}) needs a width that is a multiple of {unit}, got {width}")
         return AttentionMixer(self, width)
-
-
-class AttentionState(NamedTuple):
-    """Keys (turned to their positions) and values seen so far; id 0 marks padding."""
-
-    key: Tensor  # (B, S, H, K)
-    value: Tensor  # (B, S, H, K)
-    id: Tensor  # (B, S) int64
-    position: Tensor  # (B, S) int64
 
 
 class AttentionMixer(SequenceMixer):
@@ -61,28 +61,34 @@ class AttentionMixer(SequenceMixer):
 
     def __init__(self, spec: Attention, width: int) -> None:
         super().__init__()
-        self.causal = spec.causal
-        self.window = spec.window
-        self.rotary = spec.rotary
+        self.causal, self.window, self.rotary = spec.causal, spec.window, spec.rotary
         self.head_width = width // spec.heads
-        self.enter = nn.Linear(width, 3 * width, bias=False)  # q | k | v
+        self.shared = spec.heads // (spec.kv_heads or spec.heads)  # heads that share keys and values
+        inner = (spec.kv_heads or spec.heads) * self.head_width
+        self.enter = nn.Linear(width, width + 2 * inner, bias=spec.bias)  # q | k | v
         self.out = nn.Linear(width, width)
-        self.split = {"enter.weight": Cut(0, parts=3), "out.weight": Cut(1), "out.bias": "once"}
+        cut = Cut(0, parts=3 if self.shared == 1 else (self.shared, 1, 1))
+        self.split = {"enter.weight": cut, "out.weight": Cut(1), "out.bias": "once"}
+        if spec.bias:
+            self.split["enter.bias"] = cut
+        if spec.alibi:
+            self.register_buffer("slopes", alibi_slopes(spec.heads), persistent=False)
+            self.split["slopes"] = Cut(0)
 
     def forward(self, x: Tensor, state: State | None = None, where: Where | None = None) -> tuple[Tensor, State | None]:
         """Mix along time under the contract."""
         refuse_state(self, state)
-        past: AttentionState | None = state or None
+        past: Entries | None = state or None
         if x.shape[1] == 0:
-            after = state if past is not None or state is None else self._entries(x, self._place(x, past, where))[1]
+            after = state if past is not None or state is None else self._entries(x, placed(x, past, where))[1]
             return self.out(x.new_zeros((x.shape[0], 0, self.out.weight.shape[1]))), after
         plain = past is None and where is None
         if where is None and (past is not None or state is not None or self.window is not None):
-            where = self._place(x, past, where)
+            where = placed(x, past, where)
         query, new = self._entries(x, where)
         y = self._attend(query, new, past, None if plain and self.window is None else where)
         y = self.out(y.flatten(2))
-        return y, None if state is None else self._join(past, new, where)
+        return y, None if state is None else joined(past, new, self.window)
 
     def summary(self, x: Tensor, where: Where | None = None) -> State:
         """Return the stretch's keys and values; positions must be known, so `where` is needed."""
@@ -92,10 +98,10 @@ class AttentionMixer(SequenceMixer):
 
     def advance(self, state: State, summary: State) -> State:
         """Return the state with the summary's entries appended, and trimmed to the window."""
-        return self._join(state or None, summary, None)
+        return joined(state or None, summary, self.window)
 
     def cost(self, batch: int, length: int) -> Cost:
-        """Return the cost: four projections, and scores and sums over the steps seen."""
+        """Return the cost: the projections, and scores and sums over the steps seen."""
         weights = self.enter.weight.numel() + self.out.weight.numel()
         width, size = self.out.weight.shape[1], self.out.weight.element_size()
         steps, seen = length, length
@@ -106,29 +112,15 @@ class AttentionMixer(SequenceMixer):
         return Cost(
             flops=2 * batch * length * weights + 4 * batch * steps * seen * width,
             bytes=size * (weights + 6 * batch * length * width),
-            state_bytes=batch * kept * (2 * width * size + 16),
+            state_bytes=batch * kept * (2 * width // self.shared * size + 16),
             depth=4,
         )
 
-    def _place(self, x: Tensor, past: AttentionState | None, where: Where | None) -> Where:
-        if where is not None:
-            return where
-        place = fresh_place(x.shape[0], x.device)
-        if past is not None and past.id.shape[1]:
-            # the last real entry tells how far the stream has come
-            steps = torch.arange(past.id.shape[1], device=x.device)
-            last = torch.where(past.id != 0, steps, -1).amax(dim=1)
-            at = last.clamp(min=0)[:, None]
-            seen = last >= 0
-            place = Place(
-                torch.where(seen, past.id.gather(1, at)[:, 0], 0),
-                torch.where(seen, past.position.gather(1, at)[:, 0] + 1, 0),
-            )
-        return locate(None, place, x.shape[0], x.shape[1])[0]
-
-    def _entries(self, x: Tensor, where: Where | None) -> tuple[Tensor, AttentionState]:
+    def _entries(self, x: Tensor, where: Where | None) -> tuple[Tensor, Entries]:
         """Return queries and entries (keys, values, ids, positions) of these steps."""
-        query, key, value = self.enter(x).unflatten(2, (3, -1, self.head_width)).unbind(2)
+        heads = self.enter(x).unflatten(2, (-1, self.head_width))
+        n = heads.shape[2] // (self.shared + 2)  # of keys, here
+        query, key, value = heads.split([n * self.shared, n, n], dim=2)
         batch, length = x.shape[0], x.shape[1]
         if where is None:
             position = torch.arange(length, device=x.device)[None]
@@ -138,24 +130,26 @@ class AttentionMixer(SequenceMixer):
         if self.rotary is not None:
             turn = rotation(position, self.head_width, self.rotary)
             query, key = rotate(query, turn), rotate(key, turn)
-        return query, AttentionState(key, value, ids, position.expand(batch, length))
+        return query, Entries(key, value, ids, position.expand(batch, length))
 
-    def _attend(self, query: Tensor, new: AttentionState, past: AttentionState | None, where: Where | None) -> Tensor:
+    def _attend(self, query: Tensor, new: Entries, past: Entries | None, where: Where | None) -> Tensor:
         length = query.shape[1]
         # padding inside a row would push keys of a window out of the neighbouring block
         if past is None and where is not None and where.layout != "mixed" and self._blocked(length):
             return self._attend_blocks(query, new)
-        entries = new if past is None else _append(past, new)
-        mask, causal = None, False
+        entries = new if past is None else appended(past, new)
         if past is None and (where is None or where.layout != "mixed") and not self._windowed(length):
-            causal = self.causal
-            if not causal and where is not None and where.layout == "tail":
+            mask = None
+            if not self.causal and where is not None and where.layout == "tail":
                 mask = (where.real | ~where.real.any(dim=1, keepdim=True))[:, None, None]
-        else:
-            mask = self._allowed(new.id, new.position, entries.id, entries.position)[:, None]
-        return _attention(query, entries.key, entries.value, mask, causal)
+            if not self._sloped():
+                return attend(query, entries.key, entries.value, mask, self.causal)
+        mask = visible(new, entries, self.causal, self.window)[:, None]
+        if self._sloped():
+            mask = self._falling(new, entries, mask, query.dtype)
+        return attend(query, entries.key, entries.value, mask, False)
 
-    def _attend_blocks(self, query: Tensor, new: AttentionState) -> Tensor:
+    def _attend_blocks(self, query: Tensor, new: Entries) -> Tensor:
         """Attend in blocks of `window` queries to their own and the neighbouring blocks: linear in T."""
         window = self.window
         assert window is not None
@@ -171,20 +165,23 @@ class AttentionMixer(SequenceMixer):
             before = torch.cat([torch.zeros_like(entry[:, :1]), entry[:, :-1]], dim=1)
             return torch.cat([before, entry], dim=2).flatten(0, 1)
 
-        key, value, ids, position = (blocks(entry) for entry in new)
-        mask = self._allowed(ids.flatten(0, 1), position.flatten(0, 1), with_previous(ids), with_previous(position))
-        y = _attention(blocks(query).flatten(0, 1), with_previous(key), with_previous(value), mask[:, None], False)
+        parts = [blocks(entry) for entry in new]
+        own, seen = (Entries(*(f(part) for part in parts)) for f in (lambda part: part.flatten(0, 1), with_previous))
+        mask = visible(own, seen, True, window)[:, None]
+        if self._sloped():
+            mask = self._falling(own, seen, mask, query.dtype)
+        y = attend(blocks(query).flatten(0, 1), seen.key, seen.value, mask, False)
         return y.unflatten(0, (batch, n_blocks)).flatten(1, 2)[:, :length]
 
-    def _allowed(self, id_q: Tensor, position_q: Tensor, id_k: Tensor, position_k: Tensor) -> Tensor:
-        """Return which keys each query sees, (B, T, S); a query at padding sees all, to stay finite."""
-        ahead = position_q[:, :, None] - position_k[:, None, :]
-        allowed = id_q[:, :, None] == id_k[:, None, :]
-        if self.causal:
-            allowed = allowed & (ahead >= 0)
-        if self.window is not None:
-            allowed = allowed & (ahead.abs() < self.window)
-        return allowed | (id_q == 0)[:, :, None]
+    def _falling(self, query: Entries, entries: Entries, seen: Tensor, dtype: torch.dtype) -> Tensor:
+        """Return what ALiBi adds to scores, (B, H, T, S): -slope * distance, and -inf where nothing is seen."""
+        distance = (query.position[:, :, None] - entries.position[:, None, :]).abs()
+        slopes: Tensor = self.get_buffer("slopes")
+        added = -slopes[:, None, None] * distance[:, None]
+        return added.masked_fill(~seen, -torch.inf).to(dtype)
+
+    def _sloped(self) -> bool:
+        return "slopes" in self._buffers
 
     def _windowed(self, length: int) -> bool:
         return self.window is not None and (torch.compiler.is_compiling() or length > self.window)
@@ -195,19 +192,16 @@ class AttentionMixer(SequenceMixer):
             self.window is not None and self.causal and not torch.compiler.is_compiling() and length > 2 * self.window
         )
 
-    def _join(self, past: AttentionState | None, new: AttentionState, where: Where | None) -> AttentionState:
-        entries = new if past is None else _append(past, new)
-        if self.window is None or entries.id.shape[1] <= self.window:
-            return AttentionState(*(entry.clone() for entry in entries)) if past is None else entries
-        # the last `window` real entries: padding moves to the front, where it is cut first
-        order = (entries.id != 0).to(torch.int8).argsort(dim=1, stable=True)[:, -self.window :]
-        at = order[:, :, None, None].expand(-1, -1, *entries.key.shape[2:])
-        return AttentionState(
-            entries.key.gather(1, at),
-            entries.value.gather(1, at),
-            entries.id.gather(1, order),
-            entries.position.gather(1, order),
-        )
+
+def alibi_slopes(heads: int) -> Tensor:
+    """Return the slopes 2^(-8 i / H), i = 1 ... H, of Press et al. 2021, arXiv 2108.12409.
+
+    A number of heads that is no power of two takes those of the next lower one, and every other of the next higher.
+    """
+    lower = 1 << (heads.bit_length() - 1)
+    slopes = [2 ** (-8 * (i + 1) / lower) for i in range(lower)]
+    slopes += [2 ** (-4 * (2 * i + 1) / lower) for i in range(heads - lower)]
+    return torch.tensor(slopes)
 
 
 def rotation(position: Tensor, width: int, base: float) -> tuple[Tensor, Tensor]:
@@ -225,13 +219,3 @@ def rotate(x: Tensor, turn: tuple[Tensor, Tensor]) -> Tensor:
     cos, sin = (part.to(x.dtype) for part in turn)
     first, second = x.chunk(2, dim=-1)
     return torch.cat([first * cos - second * sin, first * sin + second * cos], dim=-1)
-
-
-def _append(past: AttentionState, new: AttentionState) -> AttentionState:
-    return AttentionState(*(torch.cat([p, n.to(p.dtype)], dim=1) for p, n in zip(past, new, strict=True)))
-
-
-def _attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, causal: bool) -> Tensor:
-    """Attend with (B, T, H, K) tensors."""
-    query, key, value = (tensor.transpose(1, 2) for tensor in (query, key.to(query.dtype), value.to(query.dtype)))
-    return F.scaled_dot_product_attention(query, key, value, attn_mask=mask, is_causal=causal).transpose(1, 2)

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from seqloom.core.cost import Cost
 from seqloom.core.types import State, Where
+from seqloom.mixers._terms import kept, last_state
 from seqloom.model.mixer import Cut, MixerSpec, SequenceMixer
 from seqloom.ops.scan import scan
 
@@ -46,23 +47,14 @@ class MinGRUMixer(SequenceMixer):
 
     def forward(self, x: Tensor, state: State | None = None, where: Where | None = None) -> tuple[Tensor, State | None]:
         """Mix along time under the contract."""
-        decay, entering = self._terms(x, where)
         before: Tensor | None = state[0] if state else None
-        h = scan(decay, entering, before)
-        after = None
-        if state is not None:
-            first = torch.zeros_like(entering[:, 0]) if before is None and h.shape[1] else before
-            if first is None:
-                first = entering.new_zeros((entering.shape[0], entering.shape[2]))
-            after = (h[:, -1].clone() if h.shape[1] else first,)
-        return self.out(h.to(x.dtype)), after
+        h = scan(*self._terms(x, where), before)
+        return self.out(h.to(x.dtype)), None if state is None else (last_state(h, before),)
 
     def summary(self, x: Tensor, where: Where | None = None) -> State:
         """Return (product of decays, state from zeros), each (B, H)."""
         decay, entering = self._terms(x, where)
-        h = scan(decay, entering, None)
-        last = h[:, -1] if h.shape[1] else torch.zeros_like(entering.sum(dim=1))
-        return decay.prod(dim=1), last
+        return decay.prod(dim=1), last_state(scan(decay, entering, None), None)
 
     def advance(self, state: State, summary: State) -> State:
         """Return decay * h + entering."""
@@ -83,9 +75,4 @@ class MinGRUMixer(SequenceMixer):
     def _terms(self, x: Tensor, where: Where | None) -> tuple[Tensor, Tensor]:
         # the scan runs in float32 or wider: products of many decays
         z, candidate = self.enter(x).to(torch.promote_types(x.dtype, torch.float32)).chunk(2, dim=-1)
-        decay, entering = torch.sigmoid(-z), torch.sigmoid(z) * candidate
-        if where is None or where.layout == "plain":
-            return decay, entering
-        real = where.real[..., None]
-        decay = torch.where(real, decay.masked_fill(where.start[..., None], 0.0), 1.0)
-        return decay, torch.where(real, entering, 0.0)
+        return kept(torch.sigmoid(-z), torch.sigmoid(z) * candidate, where)

@@ -7,27 +7,37 @@ from torch import Tensor, nn
 
 from seqloom.core.cost import Cost
 from seqloom.core.types import State, Where
-from seqloom.model.block import Block, Channel
-from seqloom.model.mixer import MixerSpec, SequenceMixer, refuse_state
+from seqloom.model.block import Block, Channel, Norm, Placement, make_norm
+from seqloom.model.mixer import Memory, MixerSpec, SequenceMixer, refuse_state
 
 
 class BackboneMixer(SequenceMixer):
-    """Blocks one after another and a last norm; its state is the tuple of theirs."""
+    """Blocks one after another, and a last norm where theirs stand before; its state is the tuple of theirs."""
 
     def __init__(self, spec: "Backbone", width: int) -> None:
         super().__init__()
         mixers = [part.build(width) for part in spec.pattern]
-        self.blocks = nn.ModuleList(Block(m, width, spec.channel, spec.expand, spec.dropout) for m in mixers)
-        self.norm = nn.RMSNorm(width, eps=1e-6)
+        followed = [mixer.reads for mixer in mixers[1:]] + [False]
+        channels: list[Channel] = [
+            "none" if spec.joined and before_reader else spec.channel for before_reader in followed
+        ]
+        self.blocks = nn.ModuleList(
+            Block(mixer, width, channel, spec.expand, spec.dropout, spec.norm, spec.placement, spec.eps, spec.bias)
+            for mixer, channel in zip(mixers, channels, strict=True)
+        )
+        self.norm = make_norm(spec.norm, width, spec.eps) if spec.placement == "pre" else nn.Identity()
         self.causal = all(mixer.causal for mixer in mixers)
+        self.reads = any(mixer.reads for mixer in mixers)
 
-    def forward(self, x: Tensor, state: State | None = None, where: Where | None = None) -> tuple[Tensor, State | None]:
-        """Mix along time under the contract."""
+    def forward(
+        self, x: Tensor, state: State | None = None, where: Where | None = None, memory: Memory | None = None
+    ) -> tuple[Tensor, State | None]:
+        """Mix along time under the contract; the memory goes to the mixers that read one."""
         refuse_state(self, state)
         states: Any = state if state else (state,) * len(self.blocks)  # None and FRESH go to every block
         after: list[State] = []
         for block, block_state in zip(self.blocks, states, strict=True):
-            x, next_state = block(x, block_state, where)
+            x, next_state = block(x, block_state, where, memory)
             after.append(next_state)
         return self.norm(x), None if state is None else tuple(after)
 
@@ -43,6 +53,11 @@ class Backbone(MixerSpec):
     channel: Channel = "swiglu"  # the mixer along channels of each block
     expand: float = pydantic.Field(default=2.0, gt=0)  # inner width of the channel mixer / width
     dropout: float = pydantic.Field(default=0.0, ge=0, lt=1)
+    norm: Norm = "rms"  # RMSNorm, or LayerNorm
+    placement: Placement = "pre"  # norms before what they feed, or behind each sum
+    eps: float = pydantic.Field(default=1e-6, gt=0)  # of the norms
+    bias: bool = False  # of the channel mixers
+    joined: bool = False  # mixers before one that reads a memory share its channel mixer, as in Transformer decoders
 
     def build(self, width: int) -> BackboneMixer:
         """Return the backbone for vectors of this width."""

@@ -1,5 +1,6 @@
-"""A residual block: norm, mixer along time, norm, mixer along channels."""
+"""A residual block: mixer along time, mixer along channels, with norms before or behind them."""
 
+from collections.abc import Callable
 from typing import Literal
 
 import torch.nn.functional as F
@@ -7,9 +8,22 @@ from torch import Tensor, nn
 
 from seqloom.core.cost import Cost
 from seqloom.core.types import State, Where
-from seqloom.model.mixer import SequenceMixer
+from seqloom.model.mixer import Memory, SequenceMixer
 
-Channel = Literal["swiglu", "gelu", "none"]
+Channel = Literal["swiglu", "gelu", "gelu_tanh", "relu", "none"]
+Norm = Literal["rms", "layer"]
+Placement = Literal["pre", "post"]
+
+_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "gelu": F.gelu,
+    "gelu_tanh": lambda x: F.gelu(x, approximate="tanh"),
+    "relu": F.relu,
+}
+
+
+def make_norm(kind: Norm, width: int, eps: float) -> nn.Module:
+    """Return a norm over the width: RMSNorm (arXiv 1910.07467) or LayerNorm (arXiv 1607.06450)."""
+    return nn.RMSNorm(width, eps=eps) if kind == "rms" else nn.LayerNorm(width, eps=eps)
 
 
 class ChannelMixer(nn.Module):
@@ -18,12 +32,12 @@ class ChannelMixer(nn.Module):
     Source: Shazeer 2020, arXiv 2002.05202 (swiglu); Hendrycks and Gimpel 2016, arXiv 1606.08415 (gelu).
     """
 
-    def __init__(self, width: int, kind: Channel, expand: float) -> None:
+    def __init__(self, width: int, kind: Channel, expand: float, bias: bool = False) -> None:
         super().__init__()
         self.kind = kind
         inner = max(1, round(expand * width))
-        self.enter = nn.Linear(width, 2 * inner if kind == "swiglu" else inner, bias=False)
-        self.leave = nn.Linear(inner, width, bias=False)
+        self.enter = nn.Linear(width, 2 * inner if kind == "swiglu" else inner, bias=bias)
+        self.leave = nn.Linear(inner, width, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, T, D) to (B, T, D), each step alone."""
@@ -31,7 +45,7 @@ class ChannelMixer(nn.Module):
         if self.kind == "swiglu":
             gate, value = inner.chunk(2, dim=-1)
             return self.leave(F.silu(gate) * value)
-        return self.leave(F.gelu(inner))
+        return self.leave(_ACTIVATIONS[self.kind](inner))
 
     def cost(self, batch: int, length: int) -> Cost:
         """Return the cost over (B, T)."""
@@ -40,22 +54,46 @@ class ChannelMixer(nn.Module):
 
 
 class Block(nn.Module):
-    """x + mixer(norm x), then x + channel(norm x)."""
+    """pre: x + mixer(norm x), then x + channel(norm x); post: norm(x + mixer x), then norm(x + channel x).
 
-    def __init__(self, mixer: SequenceMixer, width: int, channel: Channel, expand: float, dropout: float) -> None:
+    Source: Vaswani et al. 2017, arXiv 1706.03762 (post); Xiong et al. 2020, arXiv 2002.04745 (pre).
+    """
+
+    def __init__(
+        self,
+        mixer: SequenceMixer,
+        width: int,
+        channel: Channel,
+        expand: float,
+        dropout: float,
+        norm: Norm = "rms",
+        placement: Placement = "pre",
+        eps: float = 1e-6,
+        bias: bool = False,
+    ) -> None:
         super().__init__()
+        self.placement = placement
         self.mixer = mixer
-        self.mixer_norm = nn.RMSNorm(width, eps=1e-6)
-        self.channel = None if channel == "none" else ChannelMixer(width, channel, expand)
-        self.channel_norm = None if channel == "none" else nn.RMSNorm(width, eps=1e-6)
+        self.mixer_norm = make_norm(norm, width, eps)
+        self.channel = None if channel == "none" else ChannelMixer(width, channel, expand, bias)
+        self.channel_norm = None if channel == "none" else make_norm(norm, width, eps)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, x: Tensor, state: State | None = None, where: Where | None = None) -> tuple[Tensor, State | None]:
-        """Map (B, T, D) to (B, T, D) under the mixer contract."""
-        mixed, after = self.mixer(self.mixer_norm(x), state, where)
+    def forward(
+        self, x: Tensor, state: State | None = None, where: Where | None = None, memory: Memory | None = None
+    ) -> tuple[Tensor, State | None]:
+        """Map (B, T, D) to (B, T, D) under the mixer contract; the memory goes to a mixer that reads one."""
+        pre = self.placement == "pre"
+        entering = self.mixer_norm(x) if pre else x
+        extra = (memory,) if self.mixer.reads else ()
+        mixed, after = self.mixer(entering, state, where, *extra)
         x = x + self.dropout(mixed)
+        if not pre:
+            x = self.mixer_norm(x)
         if self.channel is not None and self.channel_norm is not None:
-            x = x + self.dropout(self.channel(self.channel_norm(x)))
+            x = x + self.dropout(self.channel(self.channel_norm(x) if pre else x))
+            if not pre:
+                x = self.channel_norm(x)
         return x, after
 
     def cost(self, batch: int, length: int) -> Cost:

@@ -7,14 +7,23 @@ import torch
 from torch import Tensor, nn
 
 from seqloom.core.spec import Spec
+from seqloom.core.types import Where
+
+PositionKind = Literal["none", "sinusoidal", "learned"]
 
 
 class Tokens(Spec):
-    """Token numbers (B, T) to learnt vectors."""
+    """Token numbers (B, T) to learnt vectors, and what is added to them: positions, and BERT's kinds."""
 
     kind: Literal["tokens"] = "tokens"
     vocabulary: int = pydantic.Field(default=256, gt=0)
     dropout: float = pydantic.Field(default=0.0, ge=0, lt=1)
+    positions: PositionKind = "none"  # added to the vectors; rotary positions and kin are attention's
+    max_length: int = pydantic.Field(default=512, gt=0)  # of a document, with learnt positions
+    kinds: int = pydantic.Field(default=0, ge=0)  # kinds of sentences, the first of which is added; 0: none
+    norm: bool = False  # LayerNorm of the sum
+    eps: float = pydantic.Field(default=1e-12, gt=0)  # of that norm
+    scale: bool = False  # vectors times sqrt(D), as in the first Transformer
 
     def build(self, width: int) -> "TokensFrontend":
         """Return the module."""
@@ -41,13 +50,60 @@ class Patches(Spec):
     kind: Literal["patches"] = "patches"
     channels: int = pydantic.Field(default=1, gt=0)
     size: int = pydantic.Field(default=8, gt=0)
+    positions: PositionKind = "none"  # added to the vectors
+    max_length: int = pydantic.Field(default=512, gt=0)  # patches of a document, with learnt positions
 
     def build(self, width: int) -> "ValuesFrontend":
         """Return the module."""
-        return ValuesFrontend(self.channels, self.size, width)
+        positions = None if self.positions == "none" else Positions(self.positions, width, self.max_length)
+        return ValuesFrontend(self.channels, self.size, width, positions)
 
 
 Frontend = Annotated[Tokens | Values | Patches, pydantic.Field(discriminator="kind")]
+
+
+class Positions(nn.Module):
+    """Add a vector for the position of each step in its document.
+
+    Sinusoidal: sin and cos of p / 10000^(2 i / D), one behind the other in each pair (Vaswani et al. 2017, arXiv
+    1706.03762); any length. Learned: a table of `max_length` vectors.
+    """
+
+    def __init__(self, kind: PositionKind, width: int, max_length: int) -> None:
+        super().__init__()
+        self.kind = kind
+        self.table = nn.Parameter(torch.empty(max_length, width)) if kind == "learned" else None
+        if self.table is not None:
+            nn.init.normal_(self.table, std=0.02)
+
+    def forward(self, x: Tensor, where: Where | None) -> Tensor:
+        """Map (B, T, D) to (B, T, D).
+
+        Raises:
+            ValueError: a position at or behind `max_length`, with learnt positions.
+        """
+        if self.kind == "none" or x.shape[1] == 0:
+            return x
+        position = torch.arange(x.shape[1], device=x.device)[None] if where is None else where.position
+        if self.table is None:
+            added = sinusoids(position, x.shape[2]).to(x.dtype)
+        else:
+            if not torch.compiler.is_compiling() and position.device.type != "meta":
+                longest = x.shape[1] if where is None else int(position.amax()) + 1
+                if longest > len(self.table):
+                    raise ValueError(
+                        f"a document of {longest} steps is longer than the {len(self.table)} positions learnt: give "
+                        "less, or a larger max_length"
+                    )
+            added = self.table[position]
+        return x + added if where is None else torch.where(where.real[..., None], x + added, x)
+
+
+def sinusoids(position: Tensor, width: int) -> Tensor:
+    """Return (B, T, D) of positions (B, T): sin and cos in turn; computed in float64."""
+    pairs = torch.arange(0, width, 2, device=position.device, dtype=torch.float64)
+    angle = position[..., None].double() * 10000.0 ** (-pairs / width)
+    return torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(-2)[..., :width]
 
 
 class TokensFrontend(nn.Module):
@@ -58,20 +114,38 @@ class TokensFrontend(nn.Module):
         self.embedding = nn.Embedding(spec.vocabulary, width)
         # small beside what training adds: a rare token's noise must not drown the frequent ones
         nn.init.normal_(self.embedding.weight, std=0.1)
+        self.positions = Positions(spec.positions, width, spec.max_length)
+        self.kinds = nn.Parameter(torch.zeros(spec.kinds, width)) if spec.kinds else None
+        self.norm = nn.LayerNorm(width, eps=spec.eps) if spec.norm else None
+        self.factor = width**0.5 if spec.scale else 1.0
         self.dropout = nn.Dropout(spec.dropout)
 
     def forward(self, inputs: Tensor, segment: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """Map (B, T) int64 to (B, T, D)."""
-        x = self.dropout(self.embedding(inputs))
+        x = self.embedding(inputs)
+        x = x * self.factor if self.factor != 1 else x
         return (x if segment is None else x * (segment != 0)[..., None]), segment
+
+    def place(self, x: Tensor, where: Where | None) -> Tensor:
+        """Add to (B, T, D) what depends on the place of each step."""
+        x = self.positions(x, where)
+        if self.kinds is not None:
+            x = x + self.kinds[0]
+        if self.norm is not None:
+            x = self.norm(x)
+        x = self.dropout(x)
+        if where is None or (self.kinds is None and self.norm is None):
+            return x
+        return torch.where(where.real[..., None], x, 0.0)
 
 
 class ValuesFrontend(nn.Module):
     """Project values, one step or one patch of steps at a time."""
 
-    def __init__(self, channels: int, size: int, width: int) -> None:
+    def __init__(self, channels: int, size: int, width: int, positions: Positions | None = None) -> None:
         super().__init__()
         self.size = size
+        self.positions = positions
         self.project = nn.Linear(channels * size, width)
 
     def forward(self, inputs: Tensor, segment: Tensor | None) -> tuple[Tensor, Tensor | None]:
@@ -95,6 +169,10 @@ class ValuesFrontend(nn.Module):
         # whatever the padding holds, also NaN, stays out
         real = (segment != 0)[..., None]
         return torch.where(real, self._projected(torch.where(real, inputs, 0.0)), 0.0), segment
+
+    def place(self, x: Tensor, where: Where | None) -> Tensor:
+        """Add to (B, T, D) what depends on the place of each step."""
+        return x if self.positions is None else self.positions(x, where)
 
     def _projected(self, inputs: Tensor) -> Tensor:
         # what blocks add to keeps the parameters' precision, also under autocast

@@ -37,10 +37,25 @@ class NextToken(Spec):
     kind: Literal["next_token"] = "next_token"
     vocabulary: int = pydantic.Field(default=256, gt=0)
     unit: str = "token"  # names the metric: bits_per_<unit>
+    tied: bool = False  # the frontend's token vectors are the map's rows (arXiv:1608.05859)
+    bias: bool = False
+    transform: bool = False  # a linear map, GELU and LayerNorm before, as in BERT
+    eps: float = pydantic.Field(default=1e-12, gt=0)  # of that norm
 
     def build(self, width: int) -> "NextTokenHead":
         """Return the module."""
         return NextTokenHead(self, width)
+
+
+class Hidden(Spec):
+    """The vectors themselves, for others to work with; no loss."""
+
+    kind: Literal["hidden"] = "hidden"
+    pooler: bool = False  # keep BERT's map of the first vector: W tanh, read by `HiddenHead.pooled`
+
+    def build(self, width: int) -> "HiddenHead":
+        """Return the module."""
+        return HiddenHead(self, width)
 
 
 class Number(Spec):
@@ -53,7 +68,7 @@ class Number(Spec):
         return NumberHead(width)
 
 
-Head = Annotated[Labels | NextToken | Number, pydantic.Field(discriminator="kind")]
+Head = Annotated[Labels | NextToken | Number | Hidden, pydantic.Field(discriminator="kind")]
 
 
 def pooled(x: Tensor, segment: Tensor | None, pool: str) -> Tensor:
@@ -82,9 +97,13 @@ class LabelsHead(nn.Module):
         self.dropout = nn.Dropout(spec.dropout)
         self.project = nn.Linear(width, spec.classes)
 
-    def forward(self, x: Tensor, segment: Tensor | None) -> Tensor:
+    def forward(self, x: Tensor, segment: Tensor | None, table: Tensor | None = None) -> Tensor:
         """Map (B, T, D) to logits (B, C)."""
         return self.project(self.dropout(pooled(x, segment, self.spec.pool)))
+
+    def matrices(self, table: Tensor | None) -> list[Tensor]:
+        """Return the matrices that a step or a row is multiplied with; `table` are the frontend's token vectors."""
+        return [self.project.weight]
 
     def loss(self, output: Tensor, target: Tensor) -> Tensor:
         """Return the mean cross-entropy in nats; target (B,)."""
@@ -98,16 +117,29 @@ class LabelsHead(nn.Module):
 
 
 class NextTokenHead(nn.Module):
-    """A linear map to logits (B, T, V)."""
+    """A linear map to logits (B, T, V), its own or the frontend's token vectors."""
 
     def __init__(self, spec: NextToken, width: int) -> None:
         super().__init__()
         self.spec = spec
-        self.project = nn.Linear(width, spec.vocabulary, bias=False)
+        self.project = None if spec.tied else nn.Linear(width, spec.vocabulary, bias=False)
+        self.bias = nn.Parameter(torch.zeros(spec.vocabulary)) if spec.bias else None
+        self.transform = nn.Linear(width, width) if spec.transform else None
+        self.norm = nn.LayerNorm(width, eps=spec.eps) if spec.transform else None
 
-    def forward(self, x: Tensor, segment: Tensor | None) -> Tensor:
-        """Map (B, T, D) to logits (B, T, V)."""
-        return self.project(x)
+    def forward(self, x: Tensor, segment: Tensor | None, table: Tensor | None = None) -> Tensor:
+        """Map (B, T, D) to logits (B, T, V); `table` (V, D) are the frontend's token vectors."""
+        if self.transform is not None and self.norm is not None:
+            x = self.norm(F.gelu(self.transform(x)))
+        weight = table if self.project is None else self.project.weight
+        assert weight is not None
+        return F.linear(x, weight, self.bias)
+
+    def matrices(self, table: Tensor | None) -> list[Tensor]:
+        """Return the matrices that a step is multiplied with; `table` are the frontend's token vectors."""
+        weight = table if self.project is None else self.project.weight
+        found = (weight, None if self.transform is None else self.transform.weight)
+        return [matrix for matrix in found if matrix is not None]
 
     def loss(self, output: Tensor, target: Tensor) -> Tensor:
         """Return the mean cross-entropy in nats over the targets that are not ignored; target (B, T)."""
@@ -130,9 +162,13 @@ class NumberHead(nn.Module):
         super().__init__()
         self.project = nn.Linear(width, 1)
 
-    def forward(self, x: Tensor, segment: Tensor | None) -> Tensor:
+    def forward(self, x: Tensor, segment: Tensor | None, table: Tensor | None = None) -> Tensor:
         """Map (B, T, D) to (B,)."""
         return self.project(pooled(x, segment, "last"))[:, 0]
+
+    def matrices(self, table: Tensor | None) -> list[Tensor]:
+        """Return the matrices that a step or a row is multiplied with; `table` are the frontend's token vectors."""
+        return [self.project.weight]
 
     def loss(self, output: Tensor, target: Tensor) -> Tensor:
         """Return the mean squared error; target (B,)."""
@@ -142,3 +178,37 @@ class NumberHead(nn.Module):
         """Return the squared error, by row."""
         squared = (output.double() - target.double()).square()
         return {"mse": (squared, torch.ones_like(squared))}
+
+
+class HiddenHead(nn.Module):
+    """The vectors (B, T, D) as they are."""
+
+    def __init__(self, spec: Hidden, width: int) -> None:
+        super().__init__()
+        self.pooler = nn.Linear(width, width) if spec.pooler else None
+
+    def forward(self, x: Tensor, segment: Tensor | None, table: Tensor | None = None) -> Tensor:
+        """Return (B, T, D)."""
+        return x
+
+    def pooled(self, x: Tensor) -> Tensor:
+        """Return tanh(W x_1), (B, D), of vectors (B, T, D) whose first step is real.
+
+        Raises:
+            ValueError: the head was built without a pooler.
+        """
+        if self.pooler is None:
+            raise ValueError("this head has no pooler: build it with Hidden(pooler=True)")
+        return self.pooler(x[:, 0]).tanh()
+
+    def matrices(self, table: Tensor | None) -> list[Tensor]:
+        """Return the matrices that a step or a row is multiplied with; `table` are the frontend's token vectors."""
+        return []
+
+    def loss(self, output: Tensor, target: Tensor) -> Tensor:
+        """Refuse: vectors have no target."""
+        raise ValueError("a head of kind 'hidden' has no loss: give the model another head to train it")
+
+    def scores(self, output: Tensor, target: Tensor) -> Scored:
+        """Refuse: vectors have no target."""
+        raise ValueError("a head of kind 'hidden' has no scores: give the model another head to score it")

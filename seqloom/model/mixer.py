@@ -8,21 +8,25 @@ on (decoding). `seqloom.lab.laws` holds the laws as functions.
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, NamedTuple
 
 from torch import Tensor, nn
 
 from seqloom.core.cost import Cost
 from seqloom.core.spec import Spec
 from seqloom.core.types import State, Where
+from seqloom.ops import op
 
 
 @dataclass(frozen=True)
 class Cut:
-    """How a tensor axis may cut a parameter: along `dim`, which holds `parts` fused matrices, each cut alike."""
+    """How a tensor axis may cut a parameter: along `dim`, which holds `parts` fused matrices, each cut alike.
+
+    Parts of unequal size are given by their sizes, or by any numbers in the same proportion.
+    """
 
     dim: int
-    parts: int = 1
+    parts: int | tuple[int, ...] = 1
 
 
 # "copy": whole on every rank; "once": whole, but added on one rank only (a bias behind a sum over ranks)
@@ -39,8 +43,13 @@ class SequenceMixer(nn.Module, ABC):
     """
 
     causal: bool = True  # a non-causal mixer refuses a state
+    reads: bool = False  # whether `forward` takes a memory
     split: Split = {}  # parameter name -> how a tensor axis may cut it
     carry: Carry = "relay"  # how state crosses a cut of the time axis; "fold" mixers have `summary` and `advance`
+
+    def __init__(self) -> None:
+        super().__init__()
+        op.load()
 
     @abstractmethod
     def forward(self, x: Tensor, state: State | None = None, where: Where | None = None) -> tuple[Tensor, State | None]:
@@ -75,17 +84,35 @@ class SequenceMixer(nn.Module, ABC):
         raise TypeError(f"{type(self).__name__} relays its state and cannot be folded")
 
 
+class Memory(NamedTuple):
+    """An encoder's output, as decoders read it; a step reads the entries of its own document."""
+
+    x: Tensor  # (B, S, D)
+    id: Tensor  # (B, S) int64, document of each entry, 0 at padding
+
+
 class MemoryMixer(SequenceMixer):
     """A mixer that also reads an encoder's output.
 
-    `memory` (B, S, D) is given once, also with T = 0; its projections then live in the state.
+    The memory is given once, with the first steps or with T = 0 before them; what is needed of it then lives in the
+    state. Without `where` all steps belong to document 1, or to the last one that the state has seen.
     """
+
+    reads = True
 
     @abstractmethod
     def forward(
-        self, x: Tensor, state: State | None = None, where: Where | None = None, memory: Tensor | None = None
+        self, x: Tensor, state: State | None = None, where: Where | None = None, memory: Memory | None = None
     ) -> tuple[Tensor, State | None]:
-        """Mix along time, reading the memory; as in SequenceMixer."""
+        """Mix along time, reading the memory; as in SequenceMixer.
+
+        Raises:
+            ValueError: neither a memory nor a state that holds one is given.
+        """
+
+    @abstractmethod
+    def cost(self, batch: int, length: int) -> Cost:
+        """Return the cost of a forward pass over (B, T) without state, for a memory as long as T."""
 
 
 class MixerSpec(Spec):

@@ -1,17 +1,21 @@
-"""A model: frontend, backbone, head. All that tasks, plans and servers see."""
+"""A model: frontend, backbone, head, and perhaps an encoder. All that tasks, plans and servers see."""
 
-from typing import NamedTuple
+import importlib
+from pathlib import Path
+from typing import Any, NamedTuple, Self
 
 import pydantic
 import torch
 from torch import Tensor, nn
 
+from seqloom.core import registry
 from seqloom.core.cost import Cost
 from seqloom.core.spec import Spec
-from seqloom.core.types import FRESH, Place, State, fresh_place, locate
+from seqloom.core.types import FRESH, Place, State, Where, fresh_place, locate
 from seqloom.model.backbone import Backbone
-from seqloom.model.frontend import Frontend
+from seqloom.model.frontend import Frontend, TokensFrontend, ValuesFrontend
 from seqloom.model.head import Head
+from seqloom.model.mixer import Memory, SequenceMixer
 
 
 class ModelState(NamedTuple):
@@ -21,6 +25,13 @@ class ModelState(NamedTuple):
     backbone: State
 
 
+class Encoder(Spec):
+    """What reads the source of an encoder-decoder model."""
+
+    frontend: Frontend | None = None  # None: the decoder's own, shared
+    backbone: Backbone
+
+
 class ModelSpec(Spec):
     """Names a model; `build(seed)` makes it."""
 
@@ -28,9 +39,22 @@ class ModelSpec(Spec):
     backbone: Backbone
     head: Head
     width: int = pydantic.Field(gt=0)
+    encoder: Encoder | None = None  # the backbone then reads its output
+
+    @pydantic.model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.head.kind == "next_token" and self.head.tied:
+            frontend = self.frontend
+            if frontend.kind != "tokens" or frontend.vocabulary != self.head.vocabulary:
+                raise ValueError("a tied head needs a frontend of tokens with the head's vocabulary")
+        return self
 
     def build(self, seed: int = 0) -> "Model":
-        """Return the model, initialised from the seed alone: the global generator is left as it was."""
+        """Return the model, initialised from the seed alone: the global generator is left as it was.
+
+        Raises:
+            ValueError: sizes that do not divide; an encoder that nothing reads, or a backbone that reads one it lacks.
+        """
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             return Model(self)
@@ -45,6 +69,15 @@ class Model(nn.Module):
         self.frontend = spec.frontend.build(spec.width)
         self.backbone = spec.backbone.build(spec.width)
         self.head = spec.head.build(spec.width)
+        if self.backbone.reads != (spec.encoder is not None):
+            lacking = "no encoder to read" if self.backbone.reads else "an encoder that no mixer reads"
+            raise ValueError(f"the model has {lacking}: give both an encoder and a mixer such as `cross`, or neither")
+        self.encoder: SequenceMixer | None = None
+        self.source_frontend: TokensFrontend | ValuesFrontend | None = None
+        if spec.encoder is not None:
+            self.encoder = spec.encoder.backbone.build(spec.width)
+            self.source_frontend = spec.encoder.frontend.build(spec.width) if spec.encoder.frontend else None
+        self.origin: Any = None  # what `seqloom.load` keeps for `save_pretrained`: tokenizer files and the like
 
     @property
     def causal(self) -> bool:
@@ -52,12 +85,21 @@ class Model(nn.Module):
         return self.backbone.causal
 
     @property
+    def table(self) -> Tensor | None:
+        """Return the token vectors (V, D), which a tied head uses; None without tokens."""
+        return self.frontend.embedding.weight if isinstance(self.frontend, TokensFrontend) else None
+
+    @property
     def n_parameters(self) -> int:
         """Return the number of parameters."""
         return sum(parameter.numel() for parameter in self.parameters())
 
     def forward(
-        self, inputs: Tensor, state: State | None = None, segment: Tensor | None = None
+        self,
+        inputs: Tensor,
+        state: State | None = None,
+        segment: Tensor | None = None,
+        memory: Memory | None = None,
     ) -> tuple[Tensor, State | None]:
         """Answer.
 
@@ -66,37 +108,77 @@ class Model(nn.Module):
             state: None (training), FRESH (prefill) or an earlier call's state (decoding).
             segment: (B, T) integers; 0 is padding, equal ids one document; None: all real, going on. An id never
                 comes back within a row's stream.
+            memory: what `encode` gave, for a model with an encoder; with a state only at the first call.
 
         Returns:
             (output, next state): the head's answer; the next state is None exactly if `state` is.
         """
-        x, state, segment = self.hidden(inputs, state, segment)
-        return self.head(x, segment), state
+        x, state, segment = self.hidden(inputs, state, segment, memory)
+        return self.head(x, segment, self.table), state
 
     def hidden(
-        self, inputs: Tensor, state: State | None = None, segment: Tensor | None = None
+        self,
+        inputs: Tensor,
+        state: State | None = None,
+        segment: Tensor | None = None,
+        memory: Memory | None = None,
     ) -> tuple[Tensor, State | None, Tensor | None]:
         """Return (the vectors (B, T, D) before the head, the next state, the segment at their resolution)."""
         x, segment = self.frontend(inputs, segment)
-        batch, length = x.shape[0], x.shape[1]
-        if state is None and segment is None:
-            return self.backbone(x)[0], None, None
-        before: Place = state.place if state else fresh_place(batch, x.device)
-        where, place = locate(segment, before, batch, length)
-        if state is None:
-            return self.backbone(x, None, where)[0], None, segment
-        x, after = self.backbone(x, state.backbone if state else FRESH, where)
+        extra = (memory,) if self.backbone.reads else ()
+        where: Where | None = None
+        place: Place | None = None
+        if state is not None or segment is not None:
+            before: Place = state.place if state else fresh_place(x.shape[0], x.device)
+            where, place = locate(segment, before, x.shape[0], x.shape[1])
+        x = self.frontend.place(x, where)
+        if state is None or place is None:
+            return self.backbone(x, None, where, *extra)[0], None, segment
+        x, after = self.backbone(x, state.backbone if state else FRESH, where, *extra)
         return x, ModelState(place, after), segment
 
+    def encode(self, source: Tensor, segment: Tensor | None = None) -> Memory:
+        """Return the memory of a source.
+
+        Args:
+            source: (B, S) int64 tokens or (B, S, C) values.
+            segment: (B, S) integers; 0 is padding; None: all of document 1. A target reads the entries of its own id.
+
+        Raises:
+            ValueError: the model has no encoder.
+        """
+        if self.encoder is None:
+            raise ValueError("this model has no encoder")
+        frontend = self.source_frontend or self.frontend
+        x, segment = frontend(source, segment)
+        if segment is None:
+            segment = torch.ones(x.shape[:2], dtype=torch.int64, device=x.device)
+        where, _ = locate(segment, fresh_place(x.shape[0], x.device), x.shape[0], x.shape[1])
+        return Memory(self.encoder(frontend.place(x, where), None, where)[0], segment)
+
     def cost(self, batch: int, length: int) -> Cost:
-        """Return the cost of a forward pass over (B, T) steps of the backbone; frontends' look-ups count nothing."""
+        """Return the cost of a forward pass over (B, T) steps of the backbone; frontends' look-ups count nothing.
+
+        An encoder counts as reading as many steps.
+        """
         cost = self.backbone.cost(batch, length)
-        head = self.head.project.weight
+        if self.encoder is not None:
+            cost += self.encoder.cost(batch, length)
         steps = batch * length if self.spec.head.kind == "next_token" else batch
-        cost += Cost(flops=2 * steps * head.numel(), bytes=head.numel() * head.element_size(), depth=1)
+        for head in self.head.matrices(self.table):
+            cost += Cost(flops=2 * steps * head.numel(), bytes=head.numel() * head.element_size(), depth=1)
         if self.spec.frontend.kind != "tokens":
             weight = self.frontend.get_parameter("project.weight")
             cost += Cost(
                 flops=2 * batch * length * weight.numel(), bytes=weight.numel() * weight.element_size(), depth=1
             )
         return cost
+
+    def generate(self, ids: Tensor, max_new_tokens: int = 20, **options: Any) -> Tensor:
+        """Return the prompts and what follows them, (B, T + max_new_tokens); see `seqloom.model.generate.complete`."""
+        module = importlib.import_module(f"{registry.PACKAGE}.model.generate")
+        return module.complete(self, ids, max_new_tokens, **options)
+
+    def save_pretrained(self, folder: str | Path) -> Path:
+        """Write the model to a folder, in Hugging Face's form if it has one; see `seqloom.hub`."""
+        return importlib.import_module(f"{registry.PACKAGE}.hub").save(self, Path(folder))

@@ -15,6 +15,7 @@ import torch
 
 from seqloom.core import registry
 
+_ops: list["Op"] = []
 _forced: ContextVar[dict[str, str] | None] = ContextVar("forced", default=None)
 
 
@@ -43,6 +44,7 @@ class Op:
         self.name = name
         self.reference = reference
         self._kernels: dict[str, Kernel] | None = None
+        _ops.append(self)
         self.__doc__ = reference.__doc__
 
     @property
@@ -85,6 +87,12 @@ class Op:
     def explain(self, *args: Any) -> dict[str, list[str]]:
         """Return kernel name -> reasons why it cannot run with these arguments; empty: it can."""
         return {name: kernel.why_not(*args) for name, kernel in self.kernels.items()}
+
+
+def load() -> None:
+    """Import the kernels of every op known so far: a compiler cannot trace an import. Modules do so when made."""
+    for op in _ops:
+        _ = op.kernels
 
 
 @contextmanager

@@ -189,4 +189,12 @@ def is_gathered() -> bool:
     return not torch.compiler.is_compiling() and _gather.get() is not None
 
 
+def gathered(part: Tensor) -> Tensor:
+    """Return the slices of all processes inside a `gathered_by` block, along dim 1 of (N, H); else the slice itself."""
+    gather = _gather.get() if is_gathered() else None
+    if gather is None:
+        return part
+    return gather(part.flatten(0, -2)).view(*part.shape[:-1], -1)
+
+
 recurrence = Op("recurrence", reference)

@@ -1,0 +1,164 @@
+"""The block of Mamba-2: a selective state space whose decay is one number a head, in chunks of matrix products."""
+
+import math
+from typing import ClassVar, Literal, NamedTuple
+
+import pydantic
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from seqloom.core.cost import Cost
+from seqloom.core.types import State, Where
+from seqloom.mixers._terms import silenced, starts
+from seqloom.model.mixer import Cut, MixerSpec, SequenceMixer
+from seqloom.ops.associative import associative, product_flops
+from seqloom.ops.recurrence import gathered
+from seqloom.ops.shortconv import short_convolution
+
+
+class SSD(MixerSpec):
+    """State space duality: S_t = exp(-A d_t) S_{t-1} + d_t B_t u_t^T, y_t = C_t S_t + D u_t, a head at a time.
+
+    u, B and C are silu of a short convolution of projections of x; d_t = softplus(W_d x_t + b). The output is
+    W_out norm(y silu(W_z x)). In chunks of L: work O(B T H (L + N) V), depth O(log T), state B H N V numbers.
+    """
+
+    family: ClassVar[str] = "recurrent"
+    source: ClassVar[tuple[str, ...]] = (
+        "dao2024",
+        "Dao, T. and Gu, A.",
+        "Transformers are SSMs: Generalized Models and Efficient Algorithms Through Structured State Space Duality",
+        "2024",
+        "arXiv:2405.21060",
+    )
+    expand: float = pydantic.Field(default=2.0, gt=0)  # inner width / width
+    heads: int = pydantic.Field(default=4, gt=0)  # each with a decay of its own
+    groups: int = pydantic.Field(default=1, gt=0)  # of heads that share B and C
+    state_size: int = pydantic.Field(default=64, gt=0)  # N
+    kernel: int = pydantic.Field(default=4, gt=0)  # steps of the convolution
+    bias: bool = False  # of the projections
+    eps: float = pydantic.Field(default=1e-5, gt=0)  # of the norm
+    smallest: float = pydantic.Field(default=0.0, ge=0)  # d_t is held between these two
+    largest: float = pydantic.Field(default=math.inf, gt=0)
+    chunk: int = pydantic.Field(default=64, gt=0)  # steps treated at once
+
+    def build(self, width: int) -> "SSDMixer":
+        """Return the mixer for vectors of this width.
+
+        Raises:
+            ValueError: heads do not divide the inner width, or groups the heads.
+        """
+        inner = round(self.expand * width)
+        if inner % self.heads or self.heads % self.groups:
+            raise ValueError(
+                f"SSD(heads={self.heads}, groups={self.groups}) needs an inner width that is a multiple of its heads, "
+                f"got {inner}, and heads that are a multiple of its groups"
+            )
+        return SSDMixer(self, width, inner)
+
+
+class SSDState(NamedTuple):
+    """The matrices and the last steps of the convolutions."""
+
+    s: Tensor  # (B, G, N, H / G, V)
+    tail: Tensor  # (B, k - 1, inner), of u
+    key_tail: Tensor  # (B, k - 1, 2 G N), of B | C
+
+
+class SSDMixer(SequenceMixer):
+    """The module."""
+
+    def __init__(self, spec: SSD, width: int, inner: int) -> None:
+        super().__init__()
+        keys = 2 * spec.groups * spec.state_size
+        self.state_size, self.chunk, self.eps = spec.state_size, spec.chunk, spec.eps
+        self.limits = (spec.smallest, spec.largest)
+        self.head_width = inner // spec.heads
+        self.enter = nn.Linear(width, 2 * inner, bias=spec.bias)  # z | u
+        self.keys = nn.Linear(width, keys, bias=spec.bias)  # B | C
+        self.step = nn.Linear(width, spec.heads, bias=spec.bias)  # d
+        self.step_bias = nn.Parameter(torch.empty(spec.heads))
+        self.conv_weight = nn.Parameter(torch.empty(inner, spec.kernel))
+        self.conv_bias = nn.Parameter(torch.zeros(inner))
+        self.key_conv_weight = nn.Parameter(torch.empty(keys, spec.kernel))
+        self.key_conv_bias = nn.Parameter(torch.zeros(keys))
+        self.log_a = nn.Parameter(torch.empty(spec.heads).uniform_(1, 16).log())
+        self.skip = nn.Parameter(torch.ones(spec.heads))
+        self.norm = nn.Parameter(torch.ones(inner))
+        self.out = nn.Linear(inner, width, bias=spec.bias)
+        bound = 1 / math.sqrt(spec.kernel)
+        nn.init.uniform_(self.conv_weight, -bound, bound)
+        nn.init.uniform_(self.key_conv_weight, -bound, bound)
+        with torch.no_grad():
+            # softplus(b) is drawn between 0.001 and 0.1, evenly in the logarithm
+            first = torch.empty(spec.heads).uniform_(math.log(1e-3), math.log(1e-1)).exp()
+            self.step_bias.copy_(first + torch.log(-torch.expm1(-first)))
+        cut_keys: Cut | Literal["copy"] = "copy" if spec.groups == 1 else Cut(0, parts=2)
+        split: dict[str, Cut | Literal["copy", "once"]] = {
+            "enter.weight": Cut(0, parts=2),
+            "keys.weight": cut_keys,
+            "step.weight": Cut(0),
+            "step_bias": Cut(0),
+            "conv_weight": Cut(0),
+            "conv_bias": Cut(0),
+            "key_conv_weight": cut_keys,
+            "key_conv_bias": cut_keys,
+            "log_a": Cut(0),
+            "skip": Cut(0),
+            "norm": Cut(0),
+            "out.weight": Cut(1),
+        }
+        if spec.bias:
+            split |= {
+                "enter.bias": Cut(0, parts=2),
+                "keys.bias": cut_keys,
+                "step.bias": Cut(0),
+                "out.bias": "once",
+            }
+        self.split = split
+
+    def forward(self, x: Tensor, state: State | None = None, where: Where | None = None) -> tuple[Tensor, State | None]:
+        """Mix along time under the contract."""
+        past: SSDState | None = state or None
+        z, u = self.enter(x).chunk(2, dim=-1)
+        u, tail = short_convolution(u, self.conv_weight, self.conv_bias, past.tail if past else None, where)
+        keys, key_tail = short_convolution(
+            self.keys(x), self.key_conv_weight, self.key_conv_bias, past.key_tail if past else None, where
+        )
+        u = F.silu(u).unflatten(2, (-1, self.head_width))
+        b, c = F.silu(keys).unflatten(2, (2, -1, self.state_size)).unbind(2)
+        # decays in float32 or wider: they are multiplied along time
+        dtype = torch.promote_types(x.dtype, torch.float32)
+        d = F.softplus(self.step(x).to(dtype) + self.step_bias).clamp(*self.limits)
+        (d,) = silenced(where, d)
+        (u,) = silenced(where, u)
+        log_decay = -self.log_a.to(dtype).exp() * d
+        entering = u * d[..., None].to(u.dtype)
+        y, s = associative(
+            c, b, entering, log_decay, starts(where), past.s if past else None, state is not None, self.chunk
+        )
+        y = (y + self.skip[:, None] * u).flatten(2) * F.silu(z)
+        y = self.out(self._normed(y))
+        return y, None if state is None else SSDState(s, tail, key_tail)
+
+    def cost(self, batch: int, length: int) -> Cost:
+        """Return the cost of the products, those inside chunks and between them among them."""
+        linears = (self.enter, self.keys, self.step, self.out)
+        weights = sum(linear.weight.numel() for linear in linears)
+        inner, size = self.norm.numel(), self.out.weight.element_size()
+        heads, groups = self.skip.numel(), self.keys.weight.shape[0] // (2 * self.state_size)
+        tails = (self.conv_weight.shape[1] - 1) * (inner + self.keys.weight.shape[0])
+        return Cost(
+            flops=2 * batch * length * weights
+            + product_flops(batch, length, heads, groups, self.state_size, self.head_width, self.chunk),
+            bytes=size * (weights + 6 * batch * length * inner),
+            state_bytes=batch * (self.state_size * inner + tails) * max(size, 4),
+            depth=5 + max(-(-length // self.chunk) - 1, 0).bit_length(),
+        )
+
+    def _normed(self, y: Tensor) -> Tensor:
+        # over the whole inner width, also where a tensor axis cuts it
+        square = y.to(torch.promote_types(y.dtype, torch.float32)).square().mean(dim=-1, keepdim=True)
+        scale = (gathered(square).mean(dim=-1, keepdim=True) + self.eps).rsqrt()
+        return y * scale.to(y.dtype) * self.norm
