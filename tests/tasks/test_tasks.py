@@ -42,6 +42,7 @@ def table_file(folder: Path) -> str:
 # law name -> (task, settings small enough for a test, file it reads)
 SMALL: dict[str, tuple[str, dict[str, Any], Callable[[Path], str] | None]] = {
     "language": ("language", {"length": 32}, text_file),
+    "language-masked": ("language", {"length": 32, "objective": "masked"}, text_file),
     "classify": ("classify", {"text": "text", "label": "label"}, table_file),
     "digits-rows": ("digits", {"view": "rows"}, None),
     "digits-pixels": ("digits", {"view": "pixels"}, None),
