@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from seqloom.train.experiment import Experiment as Experiment
     from seqloom.train.experiment import Optimizer as Optimizer
     from seqloom.train.loop import Training as Training
+    from seqloom.zoo.architecture import build as build
 
 __version__ = "0.1.0"
 
@@ -31,6 +32,7 @@ _HOME = {
     "Experiment": "seqloom.train.experiment",
     "Optimizer": "seqloom.train.experiment",
     "Training": "seqloom.train.loop",
+    "build": "seqloom.zoo.architecture",
     "compare": "seqloom.lab.compare",
 }
 
@@ -44,6 +46,7 @@ __all__ = [
     "Spec",
     "Training",
     "__version__",
+    "build",
     "compare",
     "nn",
 ]

@@ -110,7 +110,21 @@ def _recurrence_example() -> tuple[Any, ...]:
     return "gru", x, Weights(w, w, torch.rand(12), torch.rand(12)), (), None, False
 
 
-EXAMPLES: dict[str, Callable[[], tuple[Any, ...]]] = {"scan": _scan_example, "recurrence": _recurrence_example}
+def _memory_example() -> tuple[Any, ...]:
+    q = torch.rand(2, 8, 2, 4)
+    return q, q, q
+
+
+def _delta_example() -> tuple[Any, ...]:
+    return *_memory_example(), torch.rand(2, 8, 2)
+
+
+EXAMPLES: dict[str, Callable[[], tuple[Any, ...]]] = {
+    "associative": _memory_example,
+    "delta": _delta_example,
+    "recurrence": _recurrence_example,
+    "scan": _scan_example,
+}
 
 
 def _optional(modules: tuple[str, ...], install: str, purpose: str) -> dict[str, Any]:

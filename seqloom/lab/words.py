@@ -7,13 +7,27 @@ import math
 from collections.abc import Sequence
 
 TITLES = {
-    "rnn": "RNN",
-    "lstm": "LSTM",
+    "bert": "BERT",
+    "bilstm": "BiLSTM",
+    "cnn_lstm": "CNN-LSTM",
+    "cnn_transformer": "CNN-Transformer",
+    "elman": "Elman RNN",
+    "gpt": "GPT",
+    "griffin": "Griffin",
     "gru": "GRU",
-    "mingru": "minGRU",
-    "minlstm": "minLSTM",
-    "transformer": "Transformer",
+    "gru_transformer": "GRU-Transformer",
+    "hierarchical": "Hierarchical RNN",
     "hybrid": "Hybrid",
+    "lstm": "LSTM",
+    "lstm_transformer": "LSTM-Transformer",
+    "mamba2": "Mamba-2",
+    "mingru": "minGRU",
+    "seq2seq": "Seq2seq",
+    "stacked": "Stacked LSTM",
+    "transformer": "Transformer",
+    "transformer_xl": "Transformer-XL",
+    "vit": "ViT",
+    "xlstm": "xLSTM",
 }
 DASH = "\N{EN DASH}"
 

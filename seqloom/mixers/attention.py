@@ -135,8 +135,8 @@ class AttentionMixer(SequenceMixer):
     def _attend(self, query: Tensor, new: Entries, past: Entries | None, where: Where | None) -> Tensor:
         length = query.shape[1]
         # padding inside a row would push keys of a window out of the neighbouring block
-        if past is None and where is not None and where.layout != "mixed" and self._blocked(length):
-            return self._attend_blocks(query, new)
+        if where is not None and where.layout != "mixed" and self._blocked(length):
+            return self._attend_blocks(query, new, past)
         entries = new if past is None else appended(past, new)
         if past is None and (where is None or where.layout != "mixed") and not self._windowed(length):
             mask = None
@@ -149,8 +149,8 @@ class AttentionMixer(SequenceMixer):
             mask = self._falling(new, entries, mask, query.dtype)
         return attend(query, entries.key, entries.value, mask, False)
 
-    def _attend_blocks(self, query: Tensor, new: Entries) -> Tensor:
-        """Attend in blocks of `window` queries to their own and the neighbouring blocks: linear in T."""
+    def _attend_blocks(self, query: Tensor, new: Entries, past: Entries | None) -> Tensor:
+        """Attend in blocks of `window` queries to their own and the block before: linear in T."""
         window = self.window
         assert window is not None
         batch, length = query.shape[0], query.shape[1]
@@ -161,12 +161,15 @@ class AttentionMixer(SequenceMixer):
             padded = torch.cat([entry, entry.new_zeros((batch, missing, *entry.shape[2:]))], dim=1)
             return padded.unflatten(1, (n_blocks, window))
 
-        def with_previous(entry: Tensor) -> Tensor:  # (B, n, W, ...) -> (B n, 2 W, ...)
-            before = torch.cat([torch.zeros_like(entry[:, :1]), entry[:, :-1]], dim=1)
-            return torch.cat([before, entry], dim=2).flatten(0, 1)
+        def with_previous(entry: Tensor, earlier: Tensor) -> Tensor:  # (B, n, W, ...), (B, S, ...) -> (B n, 2 W, ...)
+            missing = earlier.new_zeros((batch, window - earlier.shape[1], *earlier.shape[2:]))
+            first = torch.cat([missing, earlier], dim=1)[:, None].to(entry.dtype)
+            return torch.cat([torch.cat([first, entry[:, :-1]], dim=1), entry], dim=2).flatten(0, 1)
 
         parts = [blocks(entry) for entry in new]
-        own, seen = (Entries(*(f(part) for part in parts)) for f in (lambda part: part.flatten(0, 1), with_previous))
+        before = [entry[:, :0] for entry in new] if past is None else past
+        own = Entries(*(part.flatten(0, 1) for part in parts))
+        seen = Entries(*(with_previous(part, earlier) for part, earlier in zip(parts, before, strict=True)))
         mask = visible(own, seen, True, window)[:, None]
         if self._sloped():
             mask = self._falling(own, seen, mask, query.dtype)

@@ -54,13 +54,15 @@ class Backbone(MixerSpec):
     expand: float = pydantic.Field(default=2.0, gt=0)  # inner width of the channel mixer / width
     dropout: float = pydantic.Field(default=0.0, ge=0, lt=1)
     norm: Norm = "rms"  # RMSNorm, or LayerNorm
-    placement: Placement = "pre"  # norms before what they feed, or behind each sum
+    placement: Placement = "pre"  # norms before what they feed, behind each sum, or neither norms nor sums
     eps: float = pydantic.Field(default=1e-6, gt=0)  # of the norms
     bias: bool = False  # of the channel mixers
     joined: bool = False  # mixers before one that reads a memory share its channel mixer, as in Transformer decoders
 
     def build(self, width: int) -> BackboneMixer:
         """Return the backbone for vectors of this width."""
+        if self.placement == "bare" and self.channel != "none":
+            raise ValueError(f"bare blocks have no channel mixer '{self.channel}': set channel='none'")
         if not self.pattern:
             raise ValueError("Backbone.pattern is empty: name at least one mixer, e.g. pattern=(GRU(),)")
         return BackboneMixer(self, width)

@@ -12,7 +12,7 @@ from seqloom.model.mixer import Memory, SequenceMixer
 
 Channel = Literal["swiglu", "gelu", "gelu_tanh", "relu", "none"]
 Norm = Literal["rms", "layer"]
-Placement = Literal["pre", "post"]
+Placement = Literal["pre", "post", "bare"]
 
 _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "gelu": F.gelu,
@@ -54,7 +54,7 @@ class ChannelMixer(nn.Module):
 
 
 class Block(nn.Module):
-    """pre: x + mixer(norm x), then x + channel(norm x); post: norm(x + mixer x), then norm(x + channel x).
+    """pre: x + mixer(norm x), x + channel(norm x); post: norm(x + mixer x), norm(x + channel x); bare: mixer(x).
 
     Source: Vaswani et al. 2017, arXiv 1706.03762 (post); Xiong et al. 2020, arXiv 2002.04745 (pre).
     """
@@ -74,7 +74,7 @@ class Block(nn.Module):
         super().__init__()
         self.placement = placement
         self.mixer = mixer
-        self.mixer_norm = make_norm(norm, width, eps)
+        self.mixer_norm = nn.Identity() if placement == "bare" else make_norm(norm, width, eps)
         self.channel = None if channel == "none" else ChannelMixer(width, channel, expand, bias)
         self.channel_norm = None if channel == "none" else make_norm(norm, width, eps)
         self.dropout = nn.Dropout(dropout)
@@ -87,6 +87,8 @@ class Block(nn.Module):
         entering = self.mixer_norm(x) if pre else x
         extra = (memory,) if self.mixer.reads else ()
         mixed, after = self.mixer(entering, state, where, *extra)
+        if self.placement == "bare":
+            return self.dropout(mixed), after
         x = x + self.dropout(mixed)
         if not pre:
             x = self.mixer_norm(x)

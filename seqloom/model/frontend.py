@@ -35,10 +35,12 @@ class Values(Spec):
 
     kind: Literal["values"] = "values"
     channels: int = pydantic.Field(default=1, gt=0)
+    positions: PositionKind = "none"  # added to the vectors
+    max_length: int = pydantic.Field(default=512, gt=0)  # steps of a document, with learnt positions
 
     def build(self, width: int) -> "ValuesFrontend":
         """Return the module."""
-        return ValuesFrontend(self.channels, 1, width)
+        return ValuesFrontend(self.channels, 1, width, _positions(self, width))
 
 
 class Patches(Spec):
@@ -55,8 +57,7 @@ class Patches(Spec):
 
     def build(self, width: int) -> "ValuesFrontend":
         """Return the module."""
-        positions = None if self.positions == "none" else Positions(self.positions, width, self.max_length)
-        return ValuesFrontend(self.channels, self.size, width, positions)
+        return ValuesFrontend(self.channels, self.size, width, _positions(self, width))
 
 
 Frontend = Annotated[Tokens | Values | Patches, pydantic.Field(discriminator="kind")]
@@ -104,6 +105,10 @@ def sinusoids(position: Tensor, width: int) -> Tensor:
     pairs = torch.arange(0, width, 2, device=position.device, dtype=torch.float64)
     angle = position[..., None].double() * 10000.0 ** (-pairs / width)
     return torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(-2)[..., :width]
+
+
+def _positions(spec: Values | Patches, width: int) -> Positions | None:
+    return None if spec.positions == "none" else Positions(spec.positions, width, spec.max_length)
 
 
 class TokensFrontend(nn.Module):

@@ -1,20 +1,31 @@
-"""What named models have in common, and how they are brought to equal size."""
+"""What named models have in common, how they are brought to a size, and how one is built by name."""
 
-from typing import ClassVar
+import math
+from collections.abc import Callable
+from typing import Any, ClassVar
 
 import pydantic
 import torch
 
-from seqloom.core.spec import Spec
+from seqloom.core.registry import nearest
+from seqloom.core.spec import Spec, resolve
 from seqloom.mixers.bidirectional import Bidirectional
 from seqloom.model.backbone import Backbone
 from seqloom.model.block import Channel
-from seqloom.model.frontend import Frontend
-from seqloom.model.head import Head
+from seqloom.model.frontend import Frontend, Tokens
+from seqloom.model.head import Head, NextToken
 from seqloom.model.mixer import MixerSpec
 from seqloom.model.model import Model, ModelSpec
 
-WIDTH_UNIT = 8  # widths are multiples of this: whole vectors, and heads of whole pairs
+WIDTH_UNIT = 8  # widths are multiples of this: whole vectors
+
+# the dial: parameters, token table aside -> blocks and heads; the width follows
+SIZES = {
+    "1m": (1_000_000, 4, 4),
+    "10m": (10_000_000, 8, 8),
+    "100m": (100_000_000, 12, 12),
+    "1b": (1_000_000_000, 24, 16),
+}
 
 
 class Architecture(Spec):
@@ -22,6 +33,8 @@ class Architecture(Spec):
 
     folder: ClassVar[str | None] = "zoo"
     family: ClassVar[str] = "recurrent"
+    needs: ClassVar[str] = ""  # "future": it cannot be causal; "source": it reads one, which tasks must bring
+    presets: ClassVar[dict[str, dict[str, Any]]] = {}  # published sizes by name: settings of the fields
     width: int = pydantic.Field(default=128, gt=0)  # of the vectors between blocks
     layers: int = pydantic.Field(default=2, gt=0)  # blocks
     channel: Channel = "swiglu"  # mixer along channels in each block
@@ -32,12 +45,44 @@ class Architecture(Spec):
         """Return the mixers, one a block; they may see the future unless `causal`."""
         raise TypeError(f"{type(self).__name__} has no pattern")
 
+    def backbone(self, causal: bool) -> Backbone:
+        """Return the blocks."""
+        return Backbone(pattern=self.pattern(causal), channel=self.channel, expand=self.expand, dropout=self.dropout)
+
     def model(self, frontend: Frontend, head: Head, causal: bool) -> ModelSpec:
-        """Return the whole model for a task's frontend and head."""
-        backbone = Backbone(
-            pattern=self.pattern(causal), channel=self.channel, expand=self.expand, dropout=self.dropout
-        )
-        return ModelSpec(frontend=frontend, backbone=backbone, head=head, width=self.width)
+        """Return the whole model for a task's frontend and head.
+
+        Raises:
+            ValueError: the task is causal and the model sees the future, or the model needs a source.
+        """
+        if self.needs == "source":
+            raise ValueError(f"{self.name()} reads a source, and this task has none: take gru, lstm or gpt")
+        if causal and self.needs == "future":
+            raise ValueError(f"{self.name()} sees the future, and this task is causal: take gpt, lstm or mamba2")
+        return ModelSpec(frontend=frontend, backbone=self.backbone(causal), head=head, width=self.width)
+
+    def standard(self, vocabulary: int) -> ModelSpec:
+        """Return the model of text with a vocabulary: causal if it can be."""
+        return self.model(Tokens(vocabulary=vocabulary), NextToken(vocabulary=vocabulary), self.needs != "future")
+
+    def sized(self, preset: str) -> "Architecture":
+        """Return the architecture at a published size, or at one of SIZES, by the dial of blocks and heads.
+
+        Raises:
+            ValueError: no such preset.
+        """
+        if preset in self.presets:
+            return self.replace(**self.presets[preset])
+        if preset not in SIZES:
+            known = [*self.presets, *SIZES]
+            raise ValueError(f"{self.name()} has no preset '{preset}'{nearest(preset, known)}")
+        parameters, layers, heads = SIZES[preset]
+        heads_too = {"heads": heads} if "heads" in self.__dataclass_fields__ else {}
+        return _fitted(self.replace(layers=layers, **heads_too), lambda found: found.standard(256), parameters)
+
+    def unit(self) -> int:
+        """Return what widths must be a multiple of: whole vectors, and heads of whole pairs."""
+        return math.lcm(WIDTH_UNIT, 2 * getattr(self, "heads", 1))
 
 
 def count_parameters(spec: ModelSpec, embeddings: bool = True) -> int:
@@ -53,16 +98,20 @@ def fit_width(
 ) -> Architecture:
     """Return the architecture at the width, and then the `expand`, whose parameter count is nearest to `parameters`.
 
-    The token table is left out: it is a look-up that costs no products. The width is a multiple of WIDTH_UNIT; what
+    The token table is left out: it is a look-up that costs no products. The width is a multiple of its `unit`; what
     that leaves over is made up by the inner width of the channel mixers, so that counts agree within a few per mille.
 
     Raises:
         ValueError: even the smallest width has more than twice that many parameters.
     """
+    return _fitted(architecture, lambda found: found.model(frontend, head, causal), parameters)
+
+
+def _fitted(architecture: Architecture, spec: Callable[[Architecture], ModelSpec], parameters: int) -> Architecture:
+    unit = architecture.unit()
 
     def count(units: int) -> int:
-        candidate = architecture.replace(width=units * WIDTH_UNIT)
-        return count_parameters(candidate.model(frontend, head, causal), embeddings=False)
+        return count_parameters(spec(architecture.replace(width=units * unit)), embeddings=False)
 
     low, high = 1, 2
     while count(high) < parameters:
@@ -73,18 +122,35 @@ def fit_width(
     best = min((low, high), key=lambda units: abs(count(units) - parameters))
     if count(best) > 2 * parameters:
         raise ValueError(
-            f"{architecture.name()} has {count(best)} parameters at its smallest width {best * WIDTH_UNIT}, "
+            f"{architecture.name()} has {count(best)} parameters at its smallest width {best * unit}, "
             f"more than twice the {parameters} asked for: take fewer layers or more parameters"
         )
-    fitted = architecture.replace(width=best * WIDTH_UNIT)
+    fitted = architecture.replace(width=best * unit)
     if fitted.channel == "none":
         return fitted
     wider = fitted.replace(expand=fitted.expand + 1 / fitted.width)  # one more inner unit in each block
-    step = count_parameters(wider.model(frontend, head, causal)) - count_parameters(
-        fitted.model(frontend, head, causal)
-    )
+    step = count_parameters(spec(wider)) - count_parameters(spec(fitted))
     inner = round(fitted.expand * fitted.width) + round((parameters - count(best)) / max(step, 1))
     return fitted.replace(expand=max(inner, 1) / fitted.width)
+
+
+def build(name: str, preset: str | None = None, vocabulary: int = 256, seed: int = 0, **settings: Any) -> Model:
+    """Return a named model of text: `build("gpt", preset="10m", vocabulary=256)`.
+
+    Args:
+        name: of the architecture, as `seqloom list models` shows.
+        preset: a size, "1m", "10m", "100m", "1b" parameters without the token table, or one of its published sizes.
+        vocabulary: number of tokens.
+        seed: of the initial weights.
+        **settings: of the Architecture's fields, over the preset's.
+
+    Raises:
+        ValueError: unknown name, preset or setting, or sizes that do not divide.
+    """
+    architecture = resolve(Architecture, {"name": name})
+    if preset is not None:
+        architecture = architecture.sized(preset)
+    return architecture.replace(**settings).standard(vocabulary).build(seed)
 
 
 def directed(mixer: MixerSpec, causal: bool) -> MixerSpec:

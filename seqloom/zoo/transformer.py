@@ -1,16 +1,26 @@
-"""The Transformer, as an encoder or a decoder."""
+"""The Transformer: encoder and decoder as published, or one of them for tasks without a source."""
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pydantic
 
 from seqloom.mixers.attention import Attention
+from seqloom.mixers.cross import Cross
+from seqloom.model.backbone import Backbone
+from seqloom.model.frontend import Tokens
+from seqloom.model.head import NextToken
 from seqloom.model.mixer import MixerSpec
+from seqloom.model.model import Encoder, ModelSpec
 from seqloom.zoo.architecture import Architecture
 
 
 class Transformer(Architecture):
-    """Transformer: attention with rotary positions in residual blocks; causal or not as the task needs."""
+    """Transformer: attention and channel mixers in residual blocks.
+
+    Of text alone (`standard`): encoder and decoder as in 2017, norms behind, sines for positions, ReLU, one table for
+    source, target and head. For a task: one stack, causal as the task needs, in today's form, pre-norm with rotary
+    positions. Work O(B T D (D + T)) a layer, depth O(1) in T, state 2 B T D a layer.
+    """
 
     family: ClassVar[str] = "attention"
     source: ClassVar[tuple[tuple[str, ...], ...]] = (
@@ -29,9 +39,40 @@ class Transformer(Architecture):
             "arXiv:2104.09864",
         ),
     )
+    presets: ClassVar[dict[str, dict[str, Any]]] = {
+        "small": {"width": 256, "layers": 4, "heads": 4, "expand": 4.0},
+        "base": {"width": 512, "layers": 6, "heads": 8, "expand": 4.0},
+        "big": {"width": 1024, "layers": 6, "heads": 16, "expand": 4.0},
+    }
     heads: int = pydantic.Field(default=4, gt=0)  # parallel attentions
     window: int | None = pydantic.Field(default=None, gt=0)  # steps seen; None: all
 
     def pattern(self, causal: bool) -> tuple[MixerSpec, ...]:
         """Return the mixers, one a block."""
         return (Attention(heads=self.heads, window=self.window, causal=causal),) * self.layers
+
+    def standard(self, vocabulary: int) -> ModelSpec:
+        """Return encoder and decoder of 2017 between texts of one vocabulary."""
+        heads, past = self.heads, {"rotary": None, "bias": True}
+        reading = Attention(heads=heads, causal=False, window=self.window, **past)
+        writing = (Attention(heads=heads, window=self.window, **past), Cross(heads=heads, bias=True))
+        return ModelSpec(
+            frontend=Tokens(vocabulary=vocabulary, positions="sinusoidal", scale=True, dropout=self.dropout),
+            backbone=self._published(writing * self.layers),
+            head=NextToken(vocabulary=vocabulary, tied=True),
+            width=self.width,
+            encoder=Encoder(backbone=self._published((reading,) * self.layers)),
+        )
+
+    def _published(self, pattern: tuple[MixerSpec, ...]) -> Backbone:
+        return Backbone(
+            pattern=pattern,
+            channel="relu",
+            expand=self.expand,
+            dropout=self.dropout,
+            norm="layer",
+            placement="post",
+            eps=1e-5,
+            bias=True,
+            joined=True,
+        )

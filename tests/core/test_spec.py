@@ -94,7 +94,12 @@ def test_the_registry_agrees_with_the_classes() -> None:
 
 
 def test_kernels_are_found_by_file_name() -> None:
-    assert kernels() == {"recurrence": ["loop", "native", "torch"], "scan": ["blocked", "native", "triton"]}
+    assert kernels() == {
+        "associative": ["chunked"],
+        "delta": ["chunked"],
+        "recurrence": ["loop", "native", "torch"],
+        "scan": ["blocked", "native", "triton"],
+    }
     with pytest.raises(ValueError, match="unknown model 'grru'"):
         look_up("zoo", "grru")
 

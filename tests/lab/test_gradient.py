@@ -150,7 +150,9 @@ def test_the_loss_is_taken_at_the_last_step_with_a_target() -> None:
 def test_values_and_every_named_model_are_measured_and_left_as_they_were() -> None:
     inputs, target = torch.randn(4, 10, 2), torch.tensor([0, 1, 2, 0])
     for causal in (True, False):
-        for name in catalog("zoo"):
+        for name, entry in catalog("zoo").items():
+            if entry.attributes.get("needs") == "source" or (causal and entry.attributes.get("needs")):
+                continue
             architecture = resolve(Architecture, {"name": name, "width": 16, "dropout": 0.1})
             model = architecture.model(Values(channels=2), Labels(classes=3), causal).build(0).train()
             before = {key: tensor.clone() for key, tensor in model.state_dict().items()}

@@ -7,7 +7,7 @@ from seqloom.model.mixer import MixerSpec
 from seqloom.zoo.architecture import Architecture, directed
 
 
-class RNNStack(Architecture):
+class Elman(Architecture):
     """Elman networks in residual blocks; in both directions where the future may be seen."""
 
     family: ClassVar[str] = "recurrent"

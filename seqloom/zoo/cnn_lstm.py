@@ -1,0 +1,43 @@
+"""Convolutions feed LSTMs: for images read in rows, speech and other signals."""
+
+from typing import ClassVar
+
+import pydantic
+
+from seqloom.mixers.conv import Conv
+from seqloom.mixers.lstm import LSTM
+from seqloom.model.mixer import MixerSpec
+from seqloom.zoo.architecture import Architecture, directed
+
+
+class CNNLSTM(Architecture):
+    """Gated convolutions gather what is near, LSTMs what is far, all in residual blocks.
+
+    A task's patches shorten time before. Convolutions: work O(B T D D), depth O(1); then that of LSTMs.
+    """
+
+    family: ClassVar[str] = "hybrid"
+    source: ClassVar[tuple[tuple[str, ...], ...]] = (
+        (
+            "sainath2015",
+            "Sainath, T. N. and others",
+            "Convolutional, Long Short-Term Memory, Fully Connected Deep Neural Networks",
+            "2015",
+            "doi:10.1109/ICASSP.2015.7178838",
+        ),
+    )
+    convolutions: int = pydantic.Field(default=1, gt=0)  # blocks of convolutions, the first ones
+    kernel: int = pydantic.Field(default=5, gt=0)  # steps each sees, in each direction it may look
+
+    def pattern(self, causal: bool) -> tuple[MixerSpec, ...]:
+        """Return the mixers, one a block.
+
+        Raises:
+            ValueError: no block is left behind the convolutions.
+        """
+        if self.convolutions >= self.layers:
+            raise ValueError(
+                f"layers={self.layers} leave none behind convolutions={self.convolutions}: give more layers"
+            )
+        near = directed(Conv(kernel=self.kernel), causal)
+        return (near,) * self.convolutions + (directed(LSTM(), causal),) * (self.layers - self.convolutions)

@@ -1,0 +1,46 @@
+"""Convolutions feed a Transformer: for images read in rows, speech and other signals."""
+
+from typing import ClassVar
+
+import pydantic
+
+from seqloom.mixers.attention import Attention
+from seqloom.mixers.conv import Conv
+from seqloom.model.mixer import MixerSpec
+from seqloom.zoo.architecture import Architecture, directed
+
+
+class CNNTransformer(Architecture):
+    """Gated convolutions gather what is near, attention what is far, all in residual blocks.
+
+    A task's patches shorten time before. Convolutions: work O(B T D D), depth O(1); then that of attention.
+    """
+
+    family: ClassVar[str] = "hybrid"
+    source: ClassVar[tuple[tuple[str, ...], ...]] = (
+        (
+            "gulati2020",
+            "Gulati, A. and others",
+            "Conformer: Convolution-augmented Transformer for Speech Recognition",
+            "2020",
+            "arXiv:2005.08100",
+        ),
+    )
+    heads: int = pydantic.Field(default=4, gt=0)  # parallel attentions
+    convolutions: int = pydantic.Field(default=1, gt=0)  # blocks of convolutions, the first ones
+    kernel: int = pydantic.Field(default=5, gt=0)  # steps each sees, in each direction it may look
+
+    def pattern(self, causal: bool) -> tuple[MixerSpec, ...]:
+        """Return the mixers, one a block.
+
+        Raises:
+            ValueError: no block is left behind the convolutions.
+        """
+        if self.convolutions >= self.layers:
+            raise ValueError(
+                f"layers={self.layers} leave none behind convolutions={self.convolutions}: give more layers"
+            )
+        near = directed(Conv(kernel=self.kernel), causal)
+        return (near,) * self.convolutions + (Attention(heads=self.heads, causal=causal),) * (
+            self.layers - self.convolutions
+        )

@@ -1,0 +1,44 @@
+"""LSTMs feed a Transformer: the recurrence carries the order, so that attention needs no positions."""
+
+from typing import ClassVar
+
+import pydantic
+
+from seqloom.mixers.attention import Attention
+from seqloom.mixers.lstm import LSTM
+from seqloom.model.mixer import MixerSpec
+from seqloom.zoo.architecture import Architecture, directed
+
+
+class LSTMTransformer(Architecture):
+    """LSTM layers first, then attention without position codes, all in residual blocks.
+
+    Work O(B T D (D + T)), depth T from the recurrent layers, state 2 B T D a layer of attention.
+    """
+
+    family: ClassVar[str] = "hybrid"
+    source: ClassVar[tuple[tuple[str, ...], ...]] = (
+        (
+            "wang2019",
+            "Wang, Z. and Ma, Y. and Liu, Z. and Tang, J.",
+            "R-Transformer: Recurrent Neural Network Enhanced Transformer",
+            "2019",
+            "arXiv:1907.05572",
+        ),
+        ("vaswani2017", "Vaswani, A. and others", "Attention Is All You Need", "2017", "arXiv:1706.03762"),
+    )
+    heads: int = pydantic.Field(default=4, gt=0)  # parallel attentions
+    recurrent: int = pydantic.Field(default=1, gt=0)  # blocks of the LSTM; the rest is attention
+
+    def pattern(self, causal: bool) -> tuple[MixerSpec, ...]:
+        """Return the mixers, one a block.
+
+        Raises:
+            ValueError: no block is left for attention.
+        """
+        if self.recurrent >= self.layers:
+            raise ValueError(
+                f"layers={self.layers} leave no attention behind recurrent={self.recurrent}: give more layers"
+            )
+        attention = Attention(heads=self.heads, rotary=None, causal=causal)
+        return (directed(LSTM(), causal),) * self.recurrent + (attention,) * (self.layers - self.recurrent)

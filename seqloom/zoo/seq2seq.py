@@ -1,0 +1,67 @@
+"""The recurrent encoder-decoder with attention."""
+
+from typing import ClassVar
+
+import pydantic
+
+from seqloom.mixers.additive import Additive
+from seqloom.mixers.bidirectional import Bidirectional
+from seqloom.mixers.gru import GRU
+from seqloom.model.backbone import Backbone
+from seqloom.model.frontend import Tokens
+from seqloom.model.head import NextToken
+from seqloom.model.mixer import MixerSpec
+from seqloom.model.model import Encoder, ModelSpec
+from seqloom.zoo.architecture import Architecture
+
+
+class Seq2Seq(Architecture):
+    """A bidirectional GRU reads the source; a GRU writes the target, scoring the source additively at each step.
+
+    The context enters the layers above and not the recurrence's next step, so that training runs all steps at once.
+    Work O(B (S + T) D D + B S T D), depth S + T, state B D and the source.
+    """
+
+    family: ClassVar[str] = "hybrid"
+    needs: ClassVar[str] = "source"
+    source: ClassVar[tuple[tuple[str, ...], ...]] = (
+        (
+            "sutskever2014",
+            "Sutskever, I. and Vinyals, O. and Le, Q. V.",
+            "Sequence to Sequence Learning with Neural Networks",
+            "2014",
+            "arXiv:1409.3215",
+        ),
+        (
+            "bahdanau2015",
+            "Bahdanau, D. and Cho, K. and Bengio, Y.",
+            "Neural Machine Translation by Jointly Learning to Align and Translate",
+            "2015",
+            "arXiv:1409.0473",
+        ),
+    )
+    layers: int = pydantic.Field(default=1, gt=0)
+
+    def pattern(self, causal: bool) -> tuple[MixerSpec, ...]:
+        """Return the decoder's mixers."""
+        return (GRU(), Additive()) * self.layers
+
+    def backbone(self, causal: bool) -> Backbone:
+        """Return the decoder's blocks: one channel mixer behind each pair."""
+        return super().backbone(causal).replace(joined=True)
+
+    def standard(self, vocabulary: int) -> ModelSpec:
+        """Return the model from and to texts of one vocabulary."""
+        reader = Backbone(
+            pattern=(Bidirectional(mixer=GRU()),) * self.layers,
+            channel=self.channel,
+            expand=self.expand,
+            dropout=self.dropout,
+        )
+        return ModelSpec(
+            frontend=Tokens(vocabulary=vocabulary),
+            backbone=self.backbone(True),
+            head=NextToken(vocabulary=vocabulary),
+            width=self.width,
+            encoder=Encoder(frontend=Tokens(vocabulary=vocabulary), backbone=reader),
+        )

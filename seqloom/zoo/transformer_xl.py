@@ -1,0 +1,51 @@
+"""Transformer-XL: attention that remembers the segments before."""
+
+from typing import ClassVar
+
+import pydantic
+
+from seqloom.mixers.relative import Relative
+from seqloom.model.backbone import Backbone
+from seqloom.model.block import Channel
+from seqloom.model.mixer import MixerSpec
+from seqloom.zoo.architecture import Architecture
+
+
+class TransformerXL(Architecture):
+    """Transformer-XL: relative attention to exactly `memory` steps back, across segments, norms behind.
+
+    The state is the memory of every layer, so that the context reaches layers x memory steps. Weights do not depend on
+    `memory`: evaluate with a longer one than was trained with. Work O(B T D (D + T + M)) a layer, state 2 B M D.
+    """
+
+    family: ClassVar[str] = "attention"
+    source: ClassVar[tuple[tuple[str, ...], ...]] = (
+        (
+            "dai2019",
+            "Dai, Z. and others",
+            "Transformer-XL: Attentive Language Models beyond a Fixed-Length Context",
+            "2019",
+            "arXiv:1901.02860",
+        ),
+    )
+    channel: Channel = "relu"
+    expand: float = pydantic.Field(default=4.0, gt=0)
+    heads: int = pydantic.Field(default=4, gt=0)  # parallel attentions
+    memory: int | None = pydantic.Field(default=128, ge=0)  # steps seen besides the step itself; None: all
+
+    def pattern(self, causal: bool) -> tuple[MixerSpec, ...]:
+        """Return the mixers, one a block."""
+        return (Relative(heads=self.heads, memory=self.memory, causal=causal),) * self.layers
+
+    def backbone(self, causal: bool) -> Backbone:
+        """Return the blocks."""
+        return Backbone(
+            pattern=self.pattern(causal),
+            channel=self.channel,
+            expand=self.expand,
+            dropout=self.dropout,
+            norm="layer",
+            placement="post",
+            eps=1e-5,
+            bias=True,
+        )

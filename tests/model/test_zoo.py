@@ -1,0 +1,163 @@
+"""Named models: sizes, presets, encoder and decoder, memories that grow."""
+
+import pytest
+import torch
+
+import seqloom
+from seqloom.core.registry import catalog
+from seqloom.core.spec import resolve
+from seqloom.core.types import FRESH, state_bytes
+from seqloom.zoo.architecture import SIZES, Architecture, count_parameters
+
+# parameters without the token table of 256, at each turn of the dial
+GOLDEN = {
+    "bert": (999_504, 9_999_088, 99_994_660, 1_000_011_992),
+    "bilstm": (999_752, 10_001_376, 99_991_760, 1_000_033_320),
+    "cnn_lstm": (1_000_280, 9_997_400, 100_003_080, 1_000_001_520),
+    "cnn_transformer": (1_000_160, 9_999_264, 100_005_360, 1_000_028_160),
+    "elman": (1_000_480, 10_001_136, 100_009_920, 1_000_045_160),
+    "gpt": (999_472, 10_002_264, 99_997_092, 1_000_003_128),
+    "griffin": (1_000_800, 9_999_664, 99_983_040, 999_987_328),
+    "gru": (1_000_008, 10_001_784, 99_988_000, 1_000_052_480),
+    "gru_transformer": (1_000_616, 9_996_448, 100_016_304, 1_000_046_880),
+    "hierarchical": (1_000_400, 9_998_008, 100_005_944, 999_982_312),
+    "hybrid": (999_504, 10_002_240, 100_007_880, 1_000_067_936),
+    "lstm": (1_000_064, 9_997_344, 100_006_248, 999_945_856),
+    "lstm_transformer": (1_000_656, 9_999_696, 99_986_136, 1_000_050_912),
+    "mamba2": (969_160, 10_288_256, 97_970_736, 1_002_072_256),
+    "mingru": (1_000_480, 10_001_136, 100_009_920, 1_000_045_160),
+    "seq2seq": (1_000_480, 10_001_136, 100_009_920, 1_000_032_352),
+    "stacked": (968_320, 9_871_232, 99_882_240, 1_001_334_208),
+    "transformer": (999_864, 10_001_376, 99_998_592, 1_000_029_456),
+    "transformer_xl": (999_860, 10_000_848, 99_995_904, 999_963_856),
+    "vit": (1_000_360, 10_002_136, 99_990_240, 1_000_032_704),
+    "xlstm": (1_000_688, 9_999_824, 100_003_968, 1_000_051_360),
+}
+PUBLISHED = {
+    # of GPT-2: 124,439,808 and 1,557,611,200 in all, less 50,257 tokens of 768 and 1,600
+    ("gpt", "small"): 85_842_432,
+    ("gpt", "xl"): 1_477_200_000,
+    # of BERT with its pooler: 109,482,240, less 30,522 tokens and the pooler of 590,592; the head instead
+    ("bert", "base"): 109_482_240 - 30_522 * 768 - 590_592 + 590_592 + 2 * 768 + 256,
+    # 6 + 6 layers: attention 4 D (D + 1), feed-forward 2 D F + F + D, norms 2 D each
+    ("transformer", "base"): 6 * (4 * 512 * 513 + 2 * 512 * 2048 + 2560 + 4 * 512)
+    + 6 * (8 * 512 * 513 + 2 * 512 * 2048 + 2560 + 6 * 512),
+}
+
+
+@pytest.mark.parametrize("name", catalog("zoo"))
+def test_presets_have_their_counts(name) -> None:
+    counts = []
+    for preset in SIZES:
+        spec = resolve(Architecture, name).sized(preset)
+        counts.append(count_parameters(spec.standard(256), embeddings=False))
+    assert tuple(counts) == GOLDEN[name]
+    for count, (asked, _, _) in zip(counts, SIZES.values(), strict=True):
+        assert abs(count - asked) <= 0.04 * asked
+
+
+@pytest.mark.parametrize(("name", "preset"), PUBLISHED)
+def test_published_sizes_have_their_published_counts(name, preset) -> None:
+    spec = resolve(Architecture, name).sized(preset).standard(256)
+    assert count_parameters(spec, embeddings=False) == PUBLISHED[name, preset]
+
+
+@pytest.mark.parametrize("name", catalog("zoo"))
+def test_a_named_model_is_built_and_answers(name) -> None:
+    model = seqloom.build(name, preset="1m", vocabulary=50)
+    tokens = torch.randint(50, (2, 7))
+    memory = model.encode(tokens) if model.encoder is not None else None
+    logits, _ = model(tokens, memory=memory)
+    assert logits.shape == (2, 7, 50) and logits.isfinite().all()
+
+
+def test_wrong_names_presets_and_settings_are_refused() -> None:
+    with pytest.raises(ValueError, match="unknown model 'gtp'. Did you mean 'gpt'"):
+        seqloom.build("gtp")
+    with pytest.raises(ValueError, match="gpt has no preset '10mm'. Did you mean '10m'"):
+        seqloom.build("gpt", preset="10mm")
+    with pytest.raises(ValueError, match="unknown key 'head' of GPT. Did you mean 'heads'"):
+        seqloom.build("gpt", head=4)
+    with pytest.raises(ValueError, match="multiple of 5, got 128"):
+        seqloom.build("gpt", heads=5)
+    with pytest.raises(ValueError, match="leave no attention behind recurrent=2"):
+        seqloom.build("gru_transformer", recurrent=2)
+
+
+def test_models_say_which_tasks_they_cannot_do() -> None:
+    from seqloom.model.frontend import Tokens
+    from seqloom.model.head import NextToken
+
+    with pytest.raises(ValueError, match="bert sees the future, and this task is causal"):
+        resolve(Architecture, "bert").model(Tokens(), NextToken(), True)
+    with pytest.raises(ValueError, match="seq2seq reads a source"):
+        resolve(Architecture, "seq2seq").model(Tokens(), NextToken(), False)
+
+
+@pytest.mark.parametrize("name", ["seq2seq", "transformer"])
+def test_a_decoder_step_by_step_gives_the_outputs_of_training_and_reads_its_own_source(name) -> None:
+    model = seqloom.build(name, vocabulary=11, width=16, layers=2).double().eval()
+    generator = torch.Generator().manual_seed(0)
+    source, tokens = torch.randint(11, (3, 9), generator=generator), torch.randint(11, (3, 6), generator=generator)
+    segment = torch.tensor([[1] * 9, [1] * 5 + [0] * 4, [1] * 9])
+    memory = model.encode(source, segment)
+    whole, _ = model(tokens, memory=memory)
+    first, state = model(tokens[:, :2], FRESH, memory=memory)
+    outputs = [first]
+    for t in range(2, 6):
+        step, state = model(tokens[:, t : t + 1], state)
+        outputs.append(step)
+    torch.testing.assert_close(torch.cat(outputs, dim=1), whole, rtol=0, atol=1e-9)
+    # padding of the source changes nothing, other rows neither
+    alone, _ = model(tokens[1:2], memory=model.encode(source[1:2, :5]))
+    torch.testing.assert_close(whole[1:2], alone, rtol=0, atol=1e-9)
+    changed, _ = model(tokens, memory=model.encode(source.roll(1, 1), segment))
+    assert (changed - whole).abs().amax() > 1e-6
+    # all parameters learn
+    model(tokens, memory=model.encode(source))[0].sin().sum().backward()
+    assert all(parameter.grad is not None for parameter in model.parameters())
+
+
+def test_a_memory_is_asked_for() -> None:
+    model = seqloom.build("seq2seq", vocabulary=11, width=16)
+    with pytest.raises(ValueError, match="needs a memory"):
+        model(torch.zeros(1, 3, dtype=torch.int64))
+    with pytest.raises(ValueError, match="no encoder"):
+        seqloom.build("gpt", vocabulary=11, width=16).encode(torch.zeros(1, 3, dtype=torch.int64))
+
+
+def test_transformer_xl_remembers_longer_than_it_was_trained_to() -> None:
+    short = seqloom.build("transformer_xl", vocabulary=11, width=16, memory=4).eval()
+    longer = seqloom.build("transformer_xl", vocabulary=11, width=16, memory=12).eval()
+    longer.load_state_dict(short.state_dict())
+    tokens = torch.randint(11, (1, 40), generator=torch.Generator().manual_seed(0))
+    changed = tokens.clone()
+    changed[0, 20] = (changed[0, 20] + 1) % 11
+
+    def reach(model) -> int:
+        difference = (model(tokens)[0] - model(changed)[0]).abs().amax(dim=2)[0]
+        return int((difference > 1e-7).nonzero().max()) - 20
+
+    # two layers of `memory` steps each
+    assert reach(short) == 8 and reach(longer) == 19  # the row ends there
+    _, state = longer(tokens, FRESH)
+    assert state_bytes(state.backbone) == state_bytes(longer(tokens[:, :12], FRESH)[1].backbone)
+
+
+@pytest.mark.parametrize("name", ["gru", "mamba2", "xlstm", "griffin"])
+def test_the_state_of_a_recurrent_model_does_not_grow(name) -> None:
+    model = seqloom.build(name, vocabulary=11, width=16, **({"window": 8} if name == "griffin" else {})).eval()
+    with torch.no_grad():
+        _, state = model(torch.zeros(1, 10, dtype=torch.int64), FRESH)
+        at_10 = state_bytes(state)
+        for _ in range(4):
+            _, state = model(torch.zeros(1, 25_000, dtype=torch.int64), state)
+        _, state = model(torch.zeros(1, 1, dtype=torch.int64), state)
+    assert int(state.place.position) == 100_011
+    assert state_bytes(state) == at_10
+
+
+def test_positions_learnt_end_with_a_clear_message() -> None:
+    model = seqloom.build("gpt", vocabulary=11, width=16, max_length=8)
+    with pytest.raises(ValueError, match="9 steps is longer than the 8 positions learnt"):
+        model(torch.zeros(1, 9, dtype=torch.int64))
