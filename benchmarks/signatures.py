@@ -90,7 +90,7 @@ PROBLEMS = {
         "Attention copies by looking up what followed the last symbols; how far beyond the lengths of training depends "
         "on its positions, so that no claim is made of longer strings. A state of fixed size holds so many symbols and "
         "no more (Jelassi et al. 2024).",
-        share=0.8,
+        share=1.2,
     ),
     "adding": Problem(Adding(), ADDING, share=1, parameters=10_000, learning_rate=1e-2),
     # of the steps of attention too few fit into the budget to say anything
