@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from seqloom import nn as nn
     from seqloom.core.spec import Spec as Spec
     from seqloom.core.types import FRESH as FRESH
+    from seqloom.hub.pretrained import load as load
     from seqloom.lab.compare import compare as compare
     from seqloom.model.model import Model as Model
     from seqloom.model.model import ModelSpec as ModelSpec
@@ -34,6 +35,7 @@ _HOME = {
     "Training": "seqloom.train.loop",
     "build": "seqloom.zoo.architecture",
     "compare": "seqloom.lab.compare",
+    "load": "seqloom.hub.pretrained",
 }
 
 __all__ = [
@@ -48,6 +50,7 @@ __all__ = [
     "__version__",
     "build",
     "compare",
+    "load",
     "nn",
 ]
 

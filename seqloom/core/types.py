@@ -76,7 +76,8 @@ def locate(segment: Tensor | None, place: Place, batch: int, length: int) -> tup
     real = segment != 0
     # index of the last real step at or before each step, -1 where there is none
     last = torch.where(real, steps, -1).cummax(dim=1).values if length else torch.zeros_like(segment)
-    before = torch.cat([torch.full_like(last[:, :1], -1), last[:, :-1]], dim=1)
+    # sliced behind, not in front: a compiler would hold a length of 2 for special
+    before = torch.cat([torch.full_like(place.id[:, None], -1), last], dim=1)[:, :length]
     previous = torch.where(before >= 0, segment.gather(1, before.clamp(min=0)), place.id[:, None])
     start = real & (segment != previous) & (previous != 0)
     count = real.cumsum(dim=1)  # real steps up to and including this one

@@ -150,6 +150,18 @@ def _engine(text: str) -> Engine:
         raise ValueError(f"no tokenizer in this JSON: {error}; give what to_json wrote") from None
 
 
+def hub_tokenizer(content: bytes) -> Engine:
+    """Return the tokenizer of a tokenizer.json, as the `tokenizers` library runs it.
+
+    Raises:
+        ValueError: the file is not one.
+    """
+    try:
+        return _engine(content.decode())
+    except UnicodeDecodeError as error:
+        raise ValueError(f"tokenizer.json is not UTF-8 (byte {error.start})") from None
+
+
 def truncated(tokens: np.ndarray, offsets: np.ndarray, length: int) -> tuple[np.ndarray, np.ndarray]:
     """Return tokens and offsets with only the first `length` tokens of each text. Work O(N)."""
     lengths = np.diff(offsets)

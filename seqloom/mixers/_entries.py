@@ -68,10 +68,14 @@ def visible(query: Entries | Where, entries: Entries, causal: bool, window: int 
     return allowed | (query.id == 0)[:, :, None]
 
 
-def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, causal: bool) -> Tensor:
+def attend(
+    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, causal: bool, dropout: float = 0.0
+) -> Tensor:
     """Return softmax(q k / sqrt(K) + mask) v, (B, T, H, V), of (B, T or S, H, K or V) tensors; H of keys may divide."""
     query, key, value = (tensor.transpose(1, 2) for tensor in (query, key.to(query.dtype), value.to(query.dtype)))
     shared = query.shape[1] // key.shape[1]
     if shared > 1:
         key, value = (part.repeat_interleave(shared, dim=1) for part in (key, value))
-    return F.scaled_dot_product_attention(query, key, value, attn_mask=mask, is_causal=causal).transpose(1, 2)
+    return F.scaled_dot_product_attention(
+        query, key, value, attn_mask=mask, dropout_p=dropout, is_causal=causal
+    ).transpose(1, 2)

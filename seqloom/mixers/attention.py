@@ -36,6 +36,7 @@ class Attention(MixerSpec):
     alibi: bool = False  # scores fall with distance, by a slope a head (arXiv:2108.12409); needs rotary=None
     kv_heads: int | None = pydantic.Field(default=None, gt=0)  # heads of keys and values, shared; None: as many
     bias: bool = False  # of the projections to queries, keys and values
+    dropout: float = pydantic.Field(default=0.0, ge=0, lt=1)  # on the weights of the steps seen
 
     def build(self, width: int) -> "AttentionMixer":
         """Return the mixer for vectors of this width.
@@ -62,6 +63,7 @@ class AttentionMixer(SequenceMixer):
     def __init__(self, spec: Attention, width: int) -> None:
         super().__init__()
         self.causal, self.window, self.rotary = spec.causal, spec.window, spec.rotary
+        self.dropout = spec.dropout
         self.head_width = width // spec.heads
         self.shared = spec.heads // (spec.kv_heads or spec.heads)  # heads that share keys and values
         inner = (spec.kv_heads or spec.heads) * self.head_width
@@ -143,11 +145,11 @@ class AttentionMixer(SequenceMixer):
             if not self.causal and where is not None and where.layout == "tail":
                 mask = (where.real | ~where.real.any(dim=1, keepdim=True))[:, None, None]
             if not self._sloped():
-                return attend(query, entries.key, entries.value, mask, self.causal)
+                return attend(query, entries.key, entries.value, mask, self.causal, self._dropped())
         mask = visible(new, entries, self.causal, self.window)[:, None]
         if self._sloped():
             mask = self._falling(new, entries, mask, query.dtype)
-        return attend(query, entries.key, entries.value, mask, False)
+        return attend(query, entries.key, entries.value, mask, False, self._dropped())
 
     def _attend_blocks(self, query: Tensor, new: Entries, past: Entries | None) -> Tensor:
         """Attend in blocks of `window` queries to their own and the block before: linear in T."""
@@ -173,7 +175,7 @@ class AttentionMixer(SequenceMixer):
         mask = visible(own, seen, True, window)[:, None]
         if self._sloped():
             mask = self._falling(own, seen, mask, query.dtype)
-        y = attend(blocks(query).flatten(0, 1), seen.key, seen.value, mask, False)
+        y = attend(blocks(query).flatten(0, 1), seen.key, seen.value, mask, False, self._dropped())
         return y.unflatten(0, (batch, n_blocks)).flatten(1, 2)[:, :length]
 
     def _falling(self, query: Entries, entries: Entries, seen: Tensor, dtype: torch.dtype) -> Tensor:
@@ -182,6 +184,9 @@ class AttentionMixer(SequenceMixer):
         slopes: Tensor = self.get_buffer("slopes")
         added = -slopes[:, None, None] * distance[:, None]
         return added.masked_fill(~seen, -torch.inf).to(dtype)
+
+    def _dropped(self) -> float:
+        return self.dropout if self.training else 0.0
 
     def _sloped(self) -> bool:
         return "slopes" in self._buffers

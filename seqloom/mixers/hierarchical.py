@@ -62,7 +62,7 @@ class HierarchicalMixer(SequenceMixer):
         first = where.real & (where.position % self.size == 0)
         piece = (first.cumsum(dim=1) - 1).clamp(min=0)  # of each step, counted in its row
         # a compiler cannot look how many pieces there are: at most one a step
-        n = length if torch.compiler.is_compiling() else int(piece.amax()) + 1
+        n = length if torch.compiler.is_compiling() or not batch else int(piece.amax()) + 1
         inside, _ = locate(torch.where(where.real, piece + 1, 0), fresh_place(batch, x.device), batch, length)
         h, _ = self.lower(x, None, inside)
         sums = self._summed(h, piece, where.real, n)

@@ -21,7 +21,8 @@ class SSD(MixerSpec):
     """State space duality: S_t = exp(-A d_t) S_{t-1} + d_t B_t u_t^T, y_t = C_t S_t + D u_t, a head at a time.
 
     u, B and C are silu of a short convolution of projections of x; d_t = softplus(W_d x_t + b). The output is
-    W_out norm(y silu(W_z x)). In chunks of L: work O(B T H (L + N) V), depth O(log T), state B H N V numbers.
+    W_out norm(y silu(W_z x)), the norm over each group of heads. In chunks of L: work O(B T H (L + N) V), depth
+    O(log T), state B H N V numbers.
     """
 
     family: ClassVar[str] = "recurrent"
@@ -75,6 +76,7 @@ class SSDMixer(SequenceMixer):
         self.state_size, self.chunk, self.eps = spec.state_size, spec.chunk, spec.eps
         self.limits = (spec.smallest, spec.largest)
         self.head_width = inner // spec.heads
+        self.shared = spec.groups == 1
         self.enter = nn.Linear(width, 2 * inner, bias=spec.bias)  # z | u
         self.keys = nn.Linear(width, keys, bias=spec.bias)  # B | C
         self.step = nn.Linear(width, spec.heads, bias=spec.bias)  # d
@@ -158,7 +160,10 @@ class SSDMixer(SequenceMixer):
         )
 
     def _normed(self, y: Tensor) -> Tensor:
-        # over the whole inner width, also where a tensor axis cuts it
-        square = y.to(torch.promote_types(y.dtype, torch.float32)).square().mean(dim=-1, keepdim=True)
-        scale = (gathered(square).mean(dim=-1, keepdim=True) + self.eps).rsqrt()
-        return y * scale.to(y.dtype) * self.norm
+        # over each group of heads; the one group of all heads also where a tensor axis cuts it
+        parts = y.unflatten(2, (self.keys.weight.shape[0] // (2 * self.state_size), -1))
+        square = parts.to(torch.promote_types(y.dtype, torch.float32)).square().mean(dim=-1)
+        if self.shared:
+            square = gathered(square).mean(dim=-1, keepdim=True)
+        scale = (square + self.eps).rsqrt().to(y.dtype)
+        return (parts * scale[..., None]).flatten(2) * self.norm

@@ -1,7 +1,7 @@
 """Generation: prefill the prompt, then decode a token at a time from the state."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import pydantic
 import torch
@@ -9,6 +9,7 @@ from torch import Tensor
 
 from seqloom.core.spec import Spec
 from seqloom.core.types import FRESH
+from seqloom.model.mixer import Memory
 from seqloom.model.model import Model
 
 
@@ -38,7 +39,12 @@ class Sampling(Spec):
 
 
 def generate(
-    model: Model, prompt: Tensor, steps: int, sampling: Sampling | None = None, segment: Tensor | None = None
+    model: Model,
+    prompt: Tensor,
+    steps: int,
+    sampling: Sampling | None = None,
+    segment: Tensor | None = None,
+    memory: Memory | None = None,
 ) -> Iterator[Tensor]:
     """Yield `steps` tokens (B,) after the prompt, each as soon as it is known.
 
@@ -48,6 +54,7 @@ def generate(
         steps: how many tokens.
         sampling: how they are drawn; None: the most likely.
         segment: (B, T) integers, 0 at padding; the last step of every row must be real.
+        memory: what `Model.encode` gave, for a model with an encoder.
 
     Raises:
         ValueError: the model sees the future, its head gives no tokens, or the prompt is empty.
@@ -55,6 +62,11 @@ def generate(
     Complexity: one prefill over T, then `steps` calls with T = 1: constant each for a recurrence, growing with the
     steps seen for attention without a window.
     """
+    _check(model, prompt, segment)
+    return _tokens(model, prompt, steps, sampling or Sampling(temperature=0.0), segment, memory)
+
+
+def _check(model: Model, prompt: Tensor, segment: Tensor | None) -> None:
     if not model.causal:
         raise ValueError("this model sees the future, so it cannot generate: train it with a causal task")
     if model.spec.head.kind != "next_token":
@@ -63,20 +75,130 @@ def generate(
         raise ValueError("the prompt is empty: give at least one token")
     if segment is not None and not bool((segment[:, -1] != 0).all()):
         raise ValueError("a row of the prompt ends in padding: pad in front, so that its last step is real")
-    return _tokens(model, prompt, steps, sampling or Sampling(temperature=0.0), segment)
 
 
-def _tokens(model: Model, prompt: Tensor, steps: int, sampling: Sampling, segment: Tensor | None) -> Iterator[Tensor]:
+def _tokens(
+    model: Model, prompt: Tensor, steps: int, sampling: Sampling, segment: Tensor | None, memory: Memory | None
+) -> Iterator[Tensor]:
     generator = torch.Generator(device=prompt.device).manual_seed(sampling.seed)
     training = model.training
     model.eval()
     try:
-        with torch.no_grad():
-            logits, state = model(prompt, FRESH, segment)
-            for step in range(steps):
-                token = sampling.draw(logits[:, -1], generator)
-                yield token
-                if step + 1 < steps:
-                    logits, state = model(token[:, None], state)
+        # entered anew at every step: between two tokens the caller's own mode holds
+        with torch.inference_mode():
+            logits, state = model.last(prompt, FRESH, segment, memory)
+            token = sampling.draw(logits, generator)
+        for step in range(steps):
+            yield token
+            if step + 1 < steps:
+                with torch.inference_mode():
+                    logits, state = model.last(token[:, None], state)
+                    token = sampling.draw(logits, generator)
     finally:
         model.train(training)
+
+
+def ragged(prompts: Sequence[Sequence[int] | Tensor]) -> tuple[Tensor, Tensor]:
+    """Return prompts of unequal length as one (B, T), padded in front, and its segment.
+
+    Raises:
+        ValueError: there is no prompt, or one is empty.
+    """
+    rows = [torch.as_tensor(prompt, dtype=torch.int64) for prompt in prompts]
+    if not rows or not all(len(row) for row in rows):
+        raise ValueError("a prompt is empty: give each at least one token")
+    longest = max(map(len, rows))
+    ids, segment = (torch.zeros((len(rows), longest), dtype=torch.int64) for _ in range(2))
+    for i, row in enumerate(rows):
+        ids[i, longest - len(row) :] = row
+        segment[i, longest - len(row) :] = 1
+    return ids, segment
+
+
+def complete(
+    model: Model,
+    ids: Tensor | Sequence[Sequence[int] | Tensor],
+    max_new_tokens: int = 20,
+    *,
+    temperature: float = 0.0,
+    top_k: int | None = None,
+    top_p: float = 1.0,
+    seed: int = 0,
+    beams: int = 1,
+    length_penalty: float = 1.0,
+    end: int | None = None,
+    segment: Tensor | None = None,
+    memory: Memory | None = None,
+) -> Tensor:
+    """Return prompts and what follows them.
+
+    Args:
+        model: causal, with a NextToken head.
+        ids: (B, T) int64, or a list of prompts of unequal length, which are padded in front.
+        max_new_tokens: how many at most.
+        temperature: 0 takes the most likely token, above 0 draws.
+        top_k: draw among so many only; None: all.
+        top_p: draw among the smallest set of this probability.
+        seed: of drawing.
+        beams: with more than one, the most likely continuations are searched for; only with temperature 0.
+        length_penalty: beams are compared by log probability / length^penalty.
+        end: a token that ends a row, which it then fills; None: rows end with their last token.
+        segment: (B, T) integers, 0 at padding in front.
+        memory: what `Model.encode` gave, for a model with an encoder.
+
+    Returns:
+        (B, T + n) int64, n <= max_new_tokens: fewer where every row has ended.
+
+    Raises:
+        ValueError: as `generate`; beams together with drawing.
+    """
+    if max_new_tokens < 1 or beams < 1:
+        raise ValueError(f"max_new_tokens and beams are at least 1, got {max_new_tokens} and {beams}")
+    if not isinstance(ids, Tensor):
+        ids, segment = ragged(ids)
+        ids = ids.to(next(model.parameters()).device)
+    if beams > 1:
+        if temperature > 0:
+            raise ValueError("beams search for the most likely continuation: set temperature=0, or beams=1 to draw")
+        from seqloom.model.beam import search
+
+        _check(model, ids, segment)
+        return torch.cat([ids, search(model, ids, max_new_tokens, beams, length_penalty, end, segment, memory)], dim=1)
+    sampling = Sampling(temperature=temperature, top_k=top_k, top_p=top_p, seed=seed)
+    found: list[Tensor] = []
+    ended = torch.zeros(ids.shape[0], dtype=torch.bool, device=ids.device)
+    for token in generate(model, ids, max_new_tokens, sampling, segment, memory):
+        if end is not None:
+            token = token.masked_fill(ended, end)
+            ended |= token == end
+        found.append(token)
+        if end is not None and bool(ended.all()):
+            break
+    return torch.cat([ids, torch.stack(found, dim=1)], dim=1)
+
+
+def text(tokens: Iterator[int], decode: Callable[[list[int]], str], stop: Sequence[str] = ()) -> Iterator[str]:
+    """Yield the text of tokens as it grows, up to the first of the stop strings, which is left out.
+
+    What may be the beginning of a stop string, or half a character, is held back until it is known.
+    """
+    if any(not word for word in stop):
+        raise ValueError("a stop string is empty: give at least one character")
+    known: list[int] = []
+    told = 0
+    for token in tokens:
+        known.append(token)
+        whole = decode(known)
+        ends = [at for at in (whole.find(word, max(0, told - len(word))) for word in stop) if at >= 0]
+        if ends:
+            yield whole[told : min(ends)]
+            return
+        safe = len(whole.rstrip("\N{REPLACEMENT CHARACTER}"))
+        for word in stop:
+            held = next((n for n in range(len(word) - 1, 0, -1) if whole[:safe].endswith(word[:n])), 0)
+            safe = min(safe, len(whole[:safe]) - held) if held else safe
+        if safe > told:
+            yield whole[told:safe]
+            told = safe
+    if known and len(whole := decode(known)) > told:
+        yield whole[told:]

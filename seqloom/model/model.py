@@ -116,6 +116,13 @@ class Model(nn.Module):
         x, state, segment = self.hidden(inputs, state, segment, memory)
         return self.head(x, segment, self.table), state
 
+    def last(
+        self, inputs: Tensor, state: State, segment: Tensor | None = None, memory: Memory | None = None
+    ) -> tuple[Tensor, State]:
+        """Return the head's answer to the last step alone, (B, V), and the next state; for generation."""
+        x, state, segment = self.hidden(inputs, state, segment, memory)
+        return self.head(x[:, -1:], None, self.table)[:, 0], state
+
     def hidden(
         self,
         inputs: Tensor,

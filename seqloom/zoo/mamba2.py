@@ -5,6 +5,7 @@ from typing import ClassVar
 import pydantic
 
 from seqloom.mixers.ssd import SSD
+from seqloom.model.backbone import Backbone
 from seqloom.model.block import Channel
 from seqloom.model.mixer import MixerSpec
 from seqloom.zoo.architecture import Architecture, directed
@@ -33,3 +34,7 @@ class Mamba2(Architecture):
     def pattern(self, causal: bool) -> tuple[MixerSpec, ...]:
         """Return the mixers, one a block."""
         return (directed(SSD(heads=self.heads, state_size=self.state_size), causal),) * self.layers
+
+    def backbone(self, causal: bool) -> Backbone:
+        """Return the blocks; their norms are as precise as those inside."""
+        return super().backbone(causal).replace(eps=1e-5)
