@@ -9,6 +9,7 @@ from seqloom.core.cost import Cost
 from seqloom.core.types import State, Where
 from seqloom.model.block import Block, Channel, Norm, Placement, make_norm
 from seqloom.model.mixer import Memory, MixerSpec, SequenceMixer, refuse_state
+from seqloom.model.torch_names import from_torch
 
 
 class BackboneMixer(SequenceMixer):
@@ -28,6 +29,7 @@ class BackboneMixer(SequenceMixer):
         self.norm = make_norm(spec.norm, width, spec.eps) if spec.placement == "pre" else nn.Identity()
         self.causal = all(mixer.causal for mixer in mixers)
         self.reads = any(mixer.reads for mixer in mixers)
+        self.register_load_state_dict_pre_hook(from_torch)
 
     def forward(
         self, x: Tensor, state: State | None = None, where: Where | None = None, memory: Memory | None = None
@@ -47,7 +49,12 @@ class BackboneMixer(SequenceMixer):
 
 
 class Backbone(MixerSpec):
-    """A pattern of mixers in residual blocks: `Backbone(pattern=(GRU(), Attention(window=128)) * 2)`."""
+    """A pattern of mixers in residual blocks: `Backbone(pattern=(GRU(), Attention(window=128)) * 2)`.
+
+    A state_dict of torch.nn.TransformerEncoder loads as it is into one of
+    `Attention(heads=h, causal=False, rotary=None, bias=True)` with norm="layer", bias=True, eps=1e-5, the activation as
+    `channel`, and placement "pre" for norm_first.
+    """
 
     pattern: tuple[MixerSpec, ...]
     channel: Channel = "swiglu"  # the mixer along channels of each block

@@ -1,0 +1,70 @@
+"""torch.nn's weights load as they are, and peft wraps our models."""
+
+import copy
+
+import pytest
+import torch
+
+import seqloom
+from seqloom.mixers.attention import Attention
+from seqloom.model.backbone import Backbone
+
+
+@pytest.mark.parametrize("activation", ["relu", "gelu"])
+@pytest.mark.parametrize("first", [True, False])
+def test_a_transformer_encoder_of_torch_loads_and_answers_alike(first, activation) -> None:
+    layer = torch.nn.TransformerEncoderLayer(
+        16, 4, 40, dropout=0.0, activation=activation, batch_first=True, norm_first=first
+    )
+    norm = torch.nn.LayerNorm(16) if first else None
+    theirs = torch.nn.TransformerEncoder(layer, 3, norm, enable_nested_tensor=False)
+    for parameter in theirs.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    ours = Backbone(
+        pattern=(Attention(heads=4, causal=False, rotary=None, bias=True),) * 3,
+        channel=activation,
+        expand=2.5,
+        norm="layer",
+        placement="pre" if first else "post",
+        eps=1e-5,
+        bias=True,
+    ).build(16)
+    given = theirs.state_dict()
+    kept = copy.deepcopy(given)
+    ours.load_state_dict(given)
+    assert set(given) == set(kept)  # what was handed in is left as it was
+    x = torch.randn(2, 9, 16)
+    torch.testing.assert_close(ours(x)[0], theirs(x), rtol=0, atol=1e-5)
+    del given["layers.1.linear1.bias"]
+    with pytest.raises(RuntimeError, match=r"blocks\.1\.channel\.enter\.bias"):
+        ours.load_state_dict(given)
+
+
+@pytest.mark.parametrize("method", ["LoraConfig", "AdaLoraConfig"])
+@pytest.mark.parametrize("name", ["gpt", "mamba2", "gru_transformer"])
+@pytest.mark.filterwarnings("ignore")
+def test_peft_wraps_our_models_and_trains_few_parameters(name, method) -> None:
+    peft = pytest.importorskip("peft", reason="peft is not installed")
+    model = seqloom.build(name, vocabulary=11, width=16)
+    tokens = torch.randint(11, (2, 9), generator=torch.Generator().manual_seed(0))
+    expected = model(tokens)[0].detach()
+    more = {"total_step": 10} if method == "AdaLoraConfig" else {}
+    config = getattr(peft, method)(target_modules=["enter", "leave"], **more)
+    wrapped = peft.get_peft_model(model, config)
+    torch.testing.assert_close(wrapped(tokens)[0], expected, rtol=0, atol=1e-5)
+    names = {key for key, parameter in wrapped.named_parameters() if parameter.requires_grad}
+    assert names and all("lora_" in key for key in names)
+    optimizer = torch.optim.SGD([p for p in wrapped.parameters() if p.requires_grad], lr=0.5)
+    before = None
+    for _ in range(5):
+        optimizer.zero_grad()
+        logits = wrapped(tokens)[0]
+        loss = torch.nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1), tokens[:, 1:].flatten())
+        before = before if before is not None else loss.item()
+        loss.backward()
+        optimizer.step()
+    assert loss.item() < before
+    if method == "LoraConfig":
+        merged = wrapped.merge_and_unload()
+        torch.testing.assert_close(merged(tokens)[0], wrapped(tokens)[0], rtol=0, atol=1e-5)
+        assert merged.generate(tokens[:, :3], max_new_tokens=4).shape == (2, 7)
