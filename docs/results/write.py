@@ -115,7 +115,7 @@ def main() -> None:
     read = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in folder.glob("*.json")}
     parts = ["<!-- written by docs/results/write.py -->"]
     if (found := read.get("recurrence")) is not None:
-        parts += [f"### Against torch.nn\n\n{machine(found)}", summary(found)]
+        parts += [f"## Against torch.nn\n\n{machine(found)}", summary(found)]
         parts += ["Packed sequences, float64, one step at a time:", others(found)]
         ceiling = found["ceiling"]
         parts.append(
@@ -127,7 +127,7 @@ def main() -> None:
         for cell in NAMES:
             for mode in ("training", "forward"):
                 if any(row["cell"] == cell and row["mode"] == mode for row in found["grid"]):
-                    title = f"#### {NAMES[cell]}, {mode}: times as fast as torch.nn (ms: torch.nn / ours)"
+                    title = f"### {NAMES[cell]}, {mode}: times as fast as torch.nn (ms: torch.nn / ours)"
                     parts += [title, grid(found, cell, mode)]
         below = [row for row in found["grid"] if row["ratio"] < 1]
         geometric = math.exp(sum(math.log(row["ratio"]) for row in found["grid"]) / len(found["grid"]))
@@ -135,12 +135,12 @@ def main() -> None:
     if (found := read.get("recurrence_peers")) is not None:
         absent = ", ".join(found["absent"]) or "none"
         parts += [
-            f"### GRU against every other system\n\n{machine(found)}; absent: {absent}. Milliseconds.",
+            f"## GRU against every other system\n\n{machine(found)}; absent: {absent}. Milliseconds.",
             peers(found),
         ]
     if (found := read.get("scan")) is not None:
         absent = ", ".join(found["absent"]) or "none"
-        parts += [f"### Scan\n\n{machine(found)}; absent: {absent}.", scans(found), growth(found)]
+        parts += [f"## Scan\n\n{machine(found)}; absent: {absent}.", scans(found), growth(found)]
     (HERE / "kernels_tables.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
 
 
