@@ -226,6 +226,8 @@ def section(name: str, opened: Opened, rows: Sequence[dict[str, Any]]) -> str:
     tally = f"**{sum(held for _, held in claims)} of {len(claims)} claims held**{missed and '; not by: '}{missed}."
     bound = f"≥ {1 - SOLVED:g}" if opened.better == "higher" else f"≤ {SOLVED:g}"
     floor = f"Floor {opened.floor:.3g} ({opened.floor_of}); solved: {opened.metric} {bound}. {tally}"
+    if not any(score["solved"] for _, score in scores):
+        floor += " No model solved it, so that failing says nothing of theory here."
     picture = f"![{opened.title}: {opened.metric} of each model](signatures_{name}.svg)"
     return "\n\n".join([f"## {opened.title}", PROBLEMS[name].theory, floor, picture, table])
 
@@ -239,10 +241,11 @@ def page(path: Path, opened: dict[str, Opened], rows: Sequence[dict[str, Any]], 
         "<!-- written by benchmarks/signatures.py -->",
         "# Signatures",
         "What each architecture can and cannot do, against what theory says. Theory speaks of what a model can hold or "
-        "learn at all; a budget of seconds asks what it learns soon, so that a claim that did not hold may be one of "
-        f"time; below {FEW} steps it is not judged. Scores carry 95 % intervals over seeds and test examples; one seed "
-        "says nothing of others. Where there are longer rows, the score at the lengths of training is of validation.",
-        f"Training alone, on {given.threads} thread: {budgets}; {seeds}; models of equal size. Models that see "
+        "learn at all; a budget of seconds asks what it learns soon. A model that should solve a task and did not may "
+        "lack time alone, and so may one that failed as it should; one that took fewer than "
+        f"{FEW} steps without solving it is not judged. Scores carry 95 % intervals over seeds and test examples; one "
+        "seed says nothing of others. Where there are longer rows, the score at training lengths is of validation.",
+        f"Training alone, on {given.threads} thread: {budgets}; {seeds}; models of about equal size. Models that see "
         "the future or read a source are left out, and at 1000 steps those with attention. "
         f"{here.cpu}, {here.capability}, {here.system}, Python {here.python}, torch {here.torch}.",
         f"```console\n$ python benchmarks/signatures.py {shlex.join(sys.argv[1:])}\n```",
