@@ -4,7 +4,7 @@ Trains every named model, at equal size and for equal seconds, on recall, state 
 it where it was trained and, where the task has them, on longer rows. What theory says of a model follows from the
 mixers it stacks. The last line is one JSON document; `--page` also writes a page, and beside it a figure a task.
 
-    python benchmarks/signatures.py [--models gru,transformer] [--tasks recall,parity] [--budget 20s] [--seeds 1]
+    python benchmarks/signatures.py [--models gru,transformer] [--tasks recall,parity] [--budget 12s] [--seeds 1]
         [--threads 1] [--page docs/results/signatures.md]
 """
 
@@ -203,8 +203,9 @@ def figure(name: str, opened: Opened, rows: Sequence[dict[str, Any]]) -> str:
     pale = f"; pale: {opened.test.lengths[0]} steps, not {opened.train.lengths.max()}" if has_longer(opened) else ""
     label = f"{opened.metric}, {opened.better} is better; dashed: {opened.floor_of}{pale}"
     d.text(d.left, d.height - 8, label, css="soft")
-    picture = str(d.svg(f"signatures-{name}", opened.title, label))
-    return picture.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1)
+    return str(d.svg(f"signatures-{name}", opened.title, label)).replace(
+        "<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1
+    )
 
 
 def section(name: str, opened: Opened, rows: Sequence[dict[str, Any]]) -> str:
@@ -271,7 +272,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="What each architecture can and cannot do, against what theory says.")
     parser.add_argument("--models", help="registered names; all of them unless given")
     parser.add_argument("--tasks", help=f"of {','.join(PROBLEMS)}; all of them unless given")
-    parser.add_argument("--budget", type=Budget.parse, default="20s", help="seconds of training on recall")
+    parser.add_argument("--budget", type=Budget.parse, default="12s", help="seconds of training on recall")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--page", type=Path, help="writes the page of the documentation here, and its figures beside")
