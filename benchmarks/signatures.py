@@ -203,9 +203,8 @@ def figure(name: str, opened: Opened, rows: Sequence[dict[str, Any]]) -> str:
     pale = f"; pale: {opened.test.lengths[0]} steps, not {opened.train.lengths.max()}" if has_longer(opened) else ""
     label = f"{opened.metric}, {opened.better} is better; dashed: {opened.floor_of}{pale}"
     d.text(d.left, d.height - 8, label, css="soft")
-    return str(d.svg(f"signatures-{name}", opened.title, label)).replace(
-        "<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1
-    )
+    opening = '<svg xmlns="http://www.w3.org/2000/svg" '
+    return str(d.svg(f"signatures-{name}", opened.title, label)).replace("<svg ", opening, 1)
 
 
 def section(name: str, opened: Opened, rows: Sequence[dict[str, Any]]) -> str:
@@ -262,9 +261,8 @@ def page(path: Path, opened: dict[str, Opened], rows: Sequence[dict[str, Any]], 
 def chosen(text: str | None, known: list[str]) -> list[str]:
     """Return the names asked for that there are; None: all."""
     wanted = text.split(",") if text else known
-    for name in wanted:
-        if name not in known:
-            print(f"{name}: absent", file=sys.stderr)
+    for name in sorted(set(wanted) - set(known)):
+        print(f"{name}: absent", file=sys.stderr)
     return [name for name in wanted if name in known]
 
 
