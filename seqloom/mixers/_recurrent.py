@@ -9,6 +9,7 @@ from seqloom.core.cost import Cost
 from seqloom.core.types import State, Where
 from seqloom.model.mixer import Cut, SequenceMixer
 from seqloom.ops.recurrence import CELLS, Weights, recurrence
+from seqloom.ops.tape import Tape, Vector
 
 
 class RecurrentMixer(SequenceMixer):
@@ -54,6 +55,14 @@ class RecurrentMixer(SequenceMixer):
             state is not None,
         )
         return self.out(h), None if state is None else after
+
+    def record(self, tape: Tape, x: Vector, state: State, into: Vector) -> None:
+        """Write one step of one row to a tape."""
+        h = Vector(state[0][0].detach().clone())
+        entering = tape.product(self.weight_ih, self.bias_ih, x)
+        hidden = tape.product(self.weight_hh, self.bias_hh, h)
+        y = tape.cell(self.cell, entering, hidden, h, state[1][0] if len(state) > 1 else None)
+        tape.linear(self.out, y, into=into)
 
     def cost(self, batch: int, length: int) -> Cost:
         """Return the cost: G H (D + H) products a step, one step after another."""

@@ -10,6 +10,7 @@ from seqloom.core.cost import Cost
 from seqloom.core.types import State, Where
 from seqloom.mixers._entries import Entries, appended, attend, joined, placed, visible
 from seqloom.model.mixer import Cut, MixerSpec, SequenceMixer, refuse_state
+from seqloom.ops.tape import Tape, Unrecorded, Vector
 
 
 class Attention(MixerSpec):
@@ -91,6 +92,25 @@ class AttentionMixer(SequenceMixer):
         y = self._attend(query, new, past, None if plain and self.window is None else where)
         y = self.out(y.flatten(2))
         return y, None if state is None else joined(past, new, self.window)
+
+    def record(self, tape: Tape, x: Vector, state: State, into: Vector) -> None:
+        """Write one step of one row to a tape."""
+        past: Entries = state
+        ids, position = past.id[0], past.position[0]
+        apart = position[1:] - position[:-1]
+        if self._sloped() or not len(ids) or not bool((ids == ids[0]).all() & (ids != 0).all() & (apart == 1).all()):
+            raise Unrecorded("ALiBi, padding and several documents have no native step.")
+        if self.window is not None and len(ids) <= int(position[-1]):
+            # what the caches hold counts from the first step
+            missing = int(position[-1]) + 1 - len(ids)
+            past = Entries(*(torch.cat([part.new_zeros((1, missing, *part.shape[2:])), part], dim=1) for part in past))
+        entering = tape.linear(self.enter, x)
+        inner = entering.size // (self.shared + 2) * self.shared
+        if self.rotary is not None:
+            turned = inner + inner // self.shared
+            tape.rotate(entering.part(0, turned), self.head_width, self.rotary)
+        y = tape.attend(entering, past.key[0], past.value[0], inner // self.head_width, self.window)
+        tape.linear(self.out, y, into=into)
 
     def summary(self, x: Tensor, where: Where | None = None) -> State:
         """Return the stretch's keys and values; positions must be known, so `where` is needed."""

@@ -15,6 +15,7 @@ from seqloom.model.mixer import Cut, MixerSpec, SequenceMixer
 from seqloom.ops.associative import associative, product_flops
 from seqloom.ops.recurrence import gathered
 from seqloom.ops.shortconv import short_convolution
+from seqloom.ops.tape import Tape, Vector
 
 
 class SSD(MixerSpec):
@@ -143,6 +144,22 @@ class SSDMixer(SequenceMixer):
         y = (y + self.skip[:, None] * u).flatten(2) * F.silu(z)
         y = self.out(self._normed(y))
         return y, None if state is None else SSDState(s, tail, key_tail)
+
+    def record(self, tape: Tape, x: Vector, state: State, into: Vector) -> None:
+        """Write one step of one row to a tape."""
+        past: SSDState = state
+        both = tape.linear(self.enter, x)
+        inner = both.size // 2
+        z, u = both.part(0, inner), both.part(inner, 2 * inner)
+        u = tape.convolve(u, self.conv_weight, self.conv_bias, past.tail[0], "silu")
+        keys = tape.convolve(
+            tape.linear(self.keys, x), self.key_conv_weight, self.key_conv_bias, past.key_tail[0], "silu"
+        )
+        d = tape.linear(self.step, x)
+        y = tape.selective(u, keys, d, self.log_a, self.step_bias, self.skip, past.s[0], self.limits)
+        groups = self.keys.weight.shape[0] // (2 * self.state_size)
+        y = tape.normed("rms_norm", tape.gate(z, y, "silu"), self.norm, None, self.eps, groups)
+        tape.linear(self.out, y, into=into)
 
     def cost(self, batch: int, length: int) -> Cost:
         """Return the cost of the products, those inside chunks and between them among them."""

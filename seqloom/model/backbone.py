@@ -10,6 +10,7 @@ from seqloom.core.types import State, Where
 from seqloom.model.block import Block, Channel, Norm, Placement, make_norm
 from seqloom.model.mixer import Memory, MixerSpec, SequenceMixer, refuse_state
 from seqloom.model.torch_names import from_torch
+from seqloom.ops.tape import Tape, Unrecorded, Vector
 
 
 class BackboneMixer(SequenceMixer):
@@ -42,6 +43,14 @@ class BackboneMixer(SequenceMixer):
             x, next_state = block(x, block_state, where, memory)
             after.append(next_state)
         return self.norm(x), None if state is None else tuple(after)
+
+    def record(self, tape: Tape, x: Vector, state: State, into: Vector | None = None) -> Vector:
+        """Write one step of one row to a tape."""
+        if into is not None:
+            raise Unrecorded("Backbones inside blocks have no native step.")
+        for block, block_state in zip(self.blocks, state, strict=True):
+            x = block.record(tape, x, block_state)  # type: ignore[operator]
+        return tape.norm(self.norm, x)
 
     def cost(self, batch: int, length: int) -> Cost:
         """Return the sum over blocks."""

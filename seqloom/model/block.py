@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from seqloom.core.cost import Cost
 from seqloom.core.types import State, Where
 from seqloom.model.mixer import Memory, SequenceMixer
+from seqloom.ops.tape import Tape, Unrecorded, Vector
 
 Channel = Literal["swiglu", "gelu", "gelu_tanh", "relu", "none"]
 Norm = Literal["rms", "layer"]
@@ -46,6 +47,16 @@ class ChannelMixer(nn.Module):
             gate, value = inner.chunk(2, dim=-1)
             return self.leave(F.silu(gate) * value)
         return self.leave(_ACTIVATIONS[self.kind](inner))
+
+    def record(self, tape: Tape, x: Vector, into: Vector) -> None:
+        """Write one step to a tape, its answer added to a vector."""
+        if self.kind == "swiglu":
+            both = tape.linear(self.enter, x)
+            half = both.size // 2
+            inner = tape.gate(both.part(0, half), both.part(half, 2 * half), "silu")
+        else:
+            inner = tape.linear(self.enter, x, self.kind)
+        tape.linear(self.leave, inner, into=into)
 
     def cost(self, batch: int, length: int) -> Cost:
         """Return the cost over (B, T)."""
@@ -97,6 +108,15 @@ class Block(nn.Module):
             if not pre:
                 x = self.channel_norm(x)
         return x, after
+
+    def record(self, tape: Tape, x: Vector, state: State) -> Vector:
+        """Write one step of one row to a tape; the sums of a pre-norm block are made in x itself."""
+        if self.placement != "pre":
+            raise Unrecorded("Only blocks with norms before have a native step.")
+        self.mixer.record(tape, tape.norm(self.mixer_norm, x), state, into=x)
+        if self.channel is not None and self.channel_norm is not None:
+            self.channel.record(tape, tape.norm(self.channel_norm, x), into=x)
+        return x
 
     def cost(self, batch: int, length: int) -> Cost:
         """Return the cost over (B, T)."""

@@ -8,9 +8,11 @@ import torch
 from torch import Tensor
 
 from seqloom.core.spec import Spec
-from seqloom.core.types import FRESH
+from seqloom.core.types import FRESH, State
+from seqloom.model.decoder import decoder
 from seqloom.model.mixer import Memory
 from seqloom.model.model import Model
+from seqloom.ops.tape import Decoder, Unrecorded
 
 
 class Sampling(Spec):
@@ -88,14 +90,28 @@ def _tokens(
         with torch.inference_mode():
             logits, state = model.last(prompt, FRESH, segment, memory)
             token = sampling.draw(logits, generator)
+            play = _native_step(model, state, steps - 1, segment)
         for step in range(steps):
             yield token
             if step + 1 < steps:
                 with torch.inference_mode():
-                    logits, state = model.last(token[:, None], state)
+                    if play is not None:
+                        logits = play(int(token))[None]
+                    else:
+                        logits, state = model.last(token[:, None], state)
                     token = sampling.draw(logits, generator)
     finally:
         model.train(training)
+
+
+def _native_step(model: Model, state: State, steps: int, segment: Tensor | None) -> Decoder | None:
+    """Return the native decoder where there is one: a single row without padding on a CPU, in float32."""
+    if steps < 1 or segment is not None or torch.is_autocast_enabled("cpu"):
+        return None
+    try:
+        return decoder(model, state, steps)
+    except Unrecorded:
+        return None
 
 
 def ragged(prompts: Sequence[Sequence[int] | Tensor]) -> tuple[Tensor, Tensor]:

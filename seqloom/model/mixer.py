@@ -16,6 +16,7 @@ from seqloom.core.cost import Cost
 from seqloom.core.spec import Spec
 from seqloom.core.types import State, Where
 from seqloom.ops import op
+from seqloom.ops.tape import Tape, Unrecorded, Vector
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,14 @@ class SequenceMixer(nn.Module, ABC):
     @abstractmethod
     def cost(self, batch: int, length: int) -> Cost:
         """Return the cost of a forward pass over (B, T) without state."""
+
+    def record(self, tape: Tape, x: Vector, state: State, into: Vector) -> None:
+        """Write one decoding step of one row to a tape, from a state of one row, its answer added to a vector.
+
+        Raises:
+            Unrecorded: the mixer has no native step, or this state has none.
+        """
+        raise Unrecorded(f"{type(self).__name__} has no native step.")
 
     def summary(self, x: Tensor, where: Where | None = None) -> State:
         """Return what a stretch of time does to any state before it; fold mixers only.

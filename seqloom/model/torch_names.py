@@ -12,7 +12,7 @@ _PARTS = {
 }
 
 
-def from_torch(module: Any, state: dict[str, Any], prefix: str, *_: Any) -> None:
+def from_torch(module: Any, state: dict[str, Any], prefix: str, *given: Any) -> None:
     """Rename, in place, the keys of a torch.nn.TransformerEncoder to those of a backbone; leave any others.
 
     A `load_state_dict` pre-hook. The backbone that fits has attention with biases and without positions, LayerNorm, and
