@@ -111,8 +111,9 @@ def _read(path: Path, folder: str, base: str, shared: tuple[Field, ...]) -> Entr
     if found is None:
         return None
     fields, attributes = _body(*found)
-    own = {field.name for field in fields}
-    fields = tuple(field for field in shared if field.name not in own) + fields
+    # a field that is stated anew keeps its place, as in a dataclass
+    merged = {field.name: field for field in (*shared, *fields)}
+    fields = tuple(merged.values())
     summary = (ast.get_docstring(found[0]) or "").partition("\n")[0]
     return Entry(path.stem, found[0].name, f"{PACKAGE}.{folder}.{path.stem}", summary, fields, attributes)
 
