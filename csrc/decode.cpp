@@ -1,5 +1,4 @@
 // One step of one row through a whole model: a list of instructions on vectors, for decoding without overhead.
-#include <cmath>
 
 #include "simd.h"
 
@@ -48,7 +47,7 @@ ALWAYS_INLINE float total(V v) {
 ALWAYS_INLINE V exact_gelu(V v) {
   float lanes[L];
   store(lanes, v);
-  for (float& lane : lanes) lane = 0.5f * lane * (1.0f + std::erf(lane * 0.70710678118654752f));
+  for (float& lane : lanes) lane = 0.5f * lane * (1.0f + __builtin_erff(lane * 0.70710678118654752f));
   return load(lanes);
 }
 
@@ -100,7 +99,7 @@ void normalise(const Instruction& i, bool centred) {
       }
       squares += apart * apart;
     });
-    const float scale = 1.0f / std::sqrt(total(squares) / i.n + static_cast<float>(i.number));
+    const float scale = 1.0f / __builtin_sqrtf(total(squares) / i.n + static_cast<float>(i.number));
     stretches(i.n, [&](int64_t j, int n) {
       V v = (take(x + j, n) - mean) * scale * take(i.a + g * i.n + j, n);
       put(i.y + g * i.n + j, i.b ? v + take(i.b + g * i.n + j, n) : v, n);
@@ -143,8 +142,8 @@ void gate(const Instruction& i) {
 void rotate(const Instruction& i, const Step& step) {
   const int64_t half = i.k / 2;
   for (int64_t p = 0; p < half; ++p) {
-    const double angle = step.position * std::pow(i.number, -2.0 * p / i.k);
-    const float c = static_cast<float>(std::cos(angle)), s = static_cast<float>(std::sin(angle));
+    const double angle = step.position * __builtin_pow(i.number, -2.0 * p / i.k);
+    const float c = static_cast<float>(__builtin_cos(angle)), s = static_cast<float>(__builtin_sin(angle));
     for (int64_t h = 0; h < i.n; ++h) {
       float *first = i.y + h * i.k + p, *second = first + half;
       const float a = *first, b = *second;
@@ -163,8 +162,8 @@ void attend(const Instruction& i, const Step& step) {
   float* scores = const_cast<float*>(i.z);
   for (int64_t g = 0; g < i.groups; ++g) {
     float *key = i.state + g * i.m * width, *value = i.more + g * i.m * width;
-    std::memcpy(key + step.seen * width, keys + g * width, width * sizeof(float));
-    std::memcpy(value + step.seen * width, values + g * width, width * sizeof(float));
+    __builtin_memcpy(key + step.seen * width, keys + g * width, width * sizeof(float));
+    __builtin_memcpy(value + step.seen * width, values + g * width, width * sizeof(float));
     for (int64_t h = g * share; h < (g + 1) * share; ++h) {
       const float* query = i.x + h * width;
       float highest = -INFINITY;
@@ -237,10 +236,10 @@ void selective(const Instruction& i) {
   const int64_t share = i.n / i.groups, row = share * i.k;
   for (int64_t h = 0; h < i.n; ++h) {
     const float raw = i.c[h] + i.b[h];
-    double d = raw > 20.0f ? raw : std::log1p(std::exp(static_cast<double>(raw)));
+    double d = raw > 20.0f ? raw : __builtin_log1p(__builtin_exp(static_cast<double>(raw)));
     d = d < i.number ? i.number : d > i.other ? i.other : d;
     const float step = static_cast<float>(d);
-    const float kept = static_cast<float>(std::exp(-std::exp(static_cast<double>(i.a[h])) * d));
+    const float kept = static_cast<float>(__builtin_exp(-__builtin_exp(static_cast<double>(i.a[h])) * d));
     const int64_t g = h / share;
     const float *b = i.z + g * i.m, *c = i.z + (i.groups + g) * i.m;
     float* state = i.state + g * i.m * row + (h - g * share) * i.k;
