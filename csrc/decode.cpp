@@ -166,7 +166,7 @@ void attend(const Instruction& i, const Step& step) {
     __builtin_memcpy(value + step.seen * width, values + g * width, width * sizeof(float));
     for (int64_t h = g * share; h < (g + 1) * share; ++h) {
       const float* query = i.x + h * width;
-      float highest = -INFINITY;
+      float highest = -__builtin_inff();
       for (int64_t t = first; t < count; ++t) {
         scores[t] = dot(query, key + t * width, width) * static_cast<float>(i.number);
         highest = scores[t] > highest ? scores[t] : highest;
