@@ -38,6 +38,7 @@ from seqloom.model.model import ModelSpec
 from seqloom.zoo.architecture import Architecture, count_parameters, fit_width
 
 LAYERS, WIDTH, HEADS, VOCABULARY, BATCH = 4, 256, 4, 256, 8
+LONGEST = 4096  # positions in the tables of models that have one
 PROMPT, DECODED = 64, 256
 Side = tuple[nn.Module, Callable[[Tensor], Tensor]]  # the module, and tokens (B, T) -> logits (B, T, V)
 TARGETS = {"training": (1.0, 1.3), "decoding": 3.0}
@@ -89,7 +90,7 @@ def gpt2() -> Side:
     import transformers
 
     config = transformers.GPT2Config(
-        vocab_size=VOCABULARY, n_embd=WIDTH, n_layer=LAYERS, n_head=HEADS, n_positions=4096, bos_token_id=0,
+        vocab_size=VOCABULARY, n_embd=WIDTH, n_layer=LAYERS, n_head=HEADS, n_positions=LONGEST, bos_token_id=0,
         eos_token_id=0, attn_pdrop=0.0, embd_pdrop=0.0, resid_pdrop=0.0,
     )  # fmt: skip
     model = transformers.GPT2LMHeadModel(config)
@@ -111,7 +112,7 @@ def x_transformers() -> Side:
     from x_transformers import Decoder, TransformerWrapper
 
     layers = Decoder(dim=WIDTH, depth=LAYERS, heads=HEADS, attn_flash=True)
-    model = TransformerWrapper(num_tokens=VOCABULARY, max_seq_len=4096, attn_layers=layers)
+    model = TransformerWrapper(num_tokens=VOCABULARY, max_seq_len=LONGEST, attn_layers=layers)
     return model, model
 
 
@@ -144,8 +145,9 @@ def xlstm() -> Side:
 # peer -> (the peer, ours by the peer's number of parameters, the longest length that it takes in reasonable time)
 PAIRS: dict[str, tuple[Callable[[], Side], Callable[[int], Side], int]] = {
     "nn.TransformerEncoder": (encoder_torch, lambda _: encoder_ours(), 2048),
-    "transformers GPT-2": (gpt2, lambda _: ours("gpt", heads=HEADS, max_length=4096), 2048),
-    "x-transformers": (x_transformers, functools.partial(fitted, "transformer"), 2048),
+    "transformers GPT-2": (gpt2, lambda _: ours("gpt", heads=HEADS, max_length=LONGEST), 2048),
+    # its table of positions is looked up, not multiplied with, and ours has none: it does not count
+    "x-transformers": (x_transformers, lambda n: fitted("transformer", n - LONGEST * WIDTH), 2048),
     "nn.LSTM": (lambda: recurrent(torch.nn, "LSTM"), lambda _: recurrent(seqloom.nn, "LSTM"), 2048),
     "nn.GRU": (lambda: recurrent(torch.nn, "GRU"), lambda _: recurrent(seqloom.nn, "GRU"), 2048),
     "minGRU-pytorch": (mingru_lm, functools.partial(fitted, "mingru"), 2048),
@@ -233,7 +235,7 @@ def decoding(seconds: float) -> list[dict[str, Any]]:
                 for _ in range(DECODED):
                     y, state = layers(table(head(y[:, -1:]).argmax(-1)), state)
 
-        mine = ours(cell.lower())[0].eval()
+        mine = fitted(cell.lower(), size((module, table)))[0].eval()
         sides = {"ours": functools.partial(mine.generate, prompt, max_new_tokens=DECODED), "peer": loop}
         rows.append({"peer": f"nn.{cell}, a loop", **row(sides, seconds)})
         tell(rows[-1])

@@ -9,14 +9,6 @@
 
 namespace {
 
-// n <= LANES hidden units in memory.
-template <class T, bool FULL>
-struct Units {
-  int n;
-  ALWAYS_INLINE Vec<T> get(const T* from) const { return FULL ? load(from) : load(from, n); }
-  ALWAYS_INLINE void put(T* to, Vec<T> v) const { FULL ? store(to, v) : store(to, v, n); }
-};
-
 template <class T>
 struct Forward {
   const T* hidden;  // products with the state before: a vector for each gate

@@ -98,13 +98,4 @@ struct Biases {
   }
 };
 
-// Call body(Units, offset) for the vector of `size` units that begins at `offset`.
-template <class T, class Body>
-ALWAYS_INLINE void with_units(int64_t offset, int64_t size, const Body& body) {
-  if (offset + LANES<T> <= size)
-    body(Units<T, true>{LANES<T>});
-  else
-    body(Units<T, false>{static_cast<int>(size - offset)});
-}
-
 }  // namespace

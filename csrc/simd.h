@@ -77,6 +77,23 @@ ALWAYS_INLINE void store(T* to, Vec<T> v, int n) {
   std::memcpy(to, lanes, n * sizeof(T));
 }
 
+// n <= LANES hidden units in memory.
+template <class T, bool FULL>
+struct Units {
+  int n;
+  ALWAYS_INLINE Vec<T> get(const T* from) const { return FULL ? load(from) : load(from, n); }
+  ALWAYS_INLINE void put(T* to, Vec<T> v) const { FULL ? store(to, v) : store(to, v, n); }
+};
+
+// Call body(Units) for the vector of `size` units that begins at `offset`.
+template <class T, class Body>
+ALWAYS_INLINE void with_units(int64_t offset, int64_t size, const Body& body) {
+  if (offset + LANES<T> <= size)
+    body(Units<T, true>{LANES<T>});
+  else
+    body(Units<T, false>{static_cast<int>(size - offset)});
+}
+
 // Lane i is lane which[i] of a followed by b.
 template <class T>
 ALWAYS_INLINE Vec<T> shuffle(Vec<T> a, Vec<T> b, typename VectorOf<T>::bits which) {

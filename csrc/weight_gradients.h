@@ -1,6 +1,7 @@
 // The gradients that are sums over all steps of all sequences: one product for each weight, and one for the input.
 #pragma once
 
+#include "outer.h"
 #include "recurrence.h"
 
 namespace {
@@ -51,109 +52,16 @@ void input_gradients(const Call<T>& call, const Packed<T>& w_ih, int share, int 
   }
 }
 
-constexpr int BLOCK = rows_of_tile(3);  // rows of a weight whose gradient is summed at once
-constexpr int64_t DEPTH = 128;          // steps summed before they are added to the rest
-
-template <class T, int V>
-void add_tile(const T* const* rows, const T* group, int64_t depth, T* out) {
-  tile<T, BLOCK, V, BLOCK, true>(rows, depth, group, out);
-}
-
-// One weight's gradient: the sum over steps of (gradient of gates) x (what the weight was multiplied with).
-template <class T, class Cell>
-struct WeightGradient {
-  const Call<T>& call;
-  bool hidden;     // of W_hh, else of W_ih
-  int64_t size;    // columns: H or D
-  int64_t begin, end;  // blocks of rows that this share sums
-  Groups groups = Groups::of<T>(1, size);
-  int64_t blocks = (call.hidden + BLOCK - 1) / BLOCK;  // of one gate
-  Scratch<T> packed{groups.total() * DEPTH * LANES<T>};
-  Scratch<T> left{DEPTH * BLOCK};
-  Scratch<T> sums{(end - begin) * BLOCK * groups.total() * LANES<T> + 1};
-  Scratch<T> bias{(end - begin) * BLOCK + 1};
-
-  void clear() {
-    zeros(sums, (end - begin) * BLOCK * groups.total() * LANES<T>);
-    zeros(bias, (end - begin) * BLOCK);
-  }
-  int64_t column(int gate) const { return hidden ? Cell::HIDDEN + gate : Cell::column(gate); }
-
-  // d: the rows of d; right: what the weight was multiplied with.
-  void add(const T* const* d, const T* const* right, int64_t count) {
-    constexpr int L = LANES<T>;
-    for (int64_t group = 0; group < groups.count; ++group) pack_right(right, count, group);
-    for (int64_t block = begin; block < end; ++block) {
-      pack_left(d, count, block);
-      const T* rows[BLOCK];
-      for (int m = 0; m < BLOCK; ++m) rows[m] = left + m;
-      T* out = sums + (block - begin) * BLOCK * groups.total() * L;
-      for (int64_t group = 0; group < groups.count; ++group) {
-        const T* from = packed + groups.offset(group) * DEPTH * L;
-        T* to = out + groups.offset(group) * BLOCK * L;
-        switch (groups.width(group)) {
-          case 1: add_tile<T, 1>(rows, from, count, to); break;
-          case 2: add_tile<T, 2>(rows, from, count, to); break;
-          default: add_tile<T, 3>(rows, from, count, to);
-        }
-      }
-    }
-  }
-  void pack_right(const T* const* right, int64_t count, int64_t group) {
-    constexpr int L = LANES<T>;
-    int64_t offset = groups.first(group) * L, width = groups.width(group) * L;
-    T* to = packed + groups.offset(group) * DEPTH * L;
-    int64_t present = size - offset < width ? size - offset : width;
-    for (int64_t n = 0; n < count; ++n, to += width) {
-      std::memcpy(to, right[n] + offset, present * sizeof(T));
-      if (present < width) std::memset(to + present, 0, (width - present) * sizeof(T));
-    }
-  }
-  void pack_left(const T* const* d, int64_t count, int64_t block) {
-    int64_t unit = block % blocks * BLOCK, from = column(static_cast<int>(block / blocks)) * call.hidden + unit;
-    int64_t present = call.hidden - unit < BLOCK ? call.hidden - unit : BLOCK;
-    T* total = bias + (block - begin) * BLOCK;
-    present == BLOCK ? copy_left(d, count, from, total, [] { return BLOCK; })
-                     : copy_left(d, count, from, total, [=] { return static_cast<int>(present); });
-  }
-  template <class Present>
-  void copy_left(const T* const* d, int64_t count, int64_t from, T* total, const Present& present) {
-    T sum[BLOCK] = {};
-    for (int64_t n = 0; n < count; ++n) {
-      const T* row = d[n] + from;
-      for (int m = 0; m < BLOCK; ++m) {
-        T value = m < present() ? row[m] : T(0);
-        left[n * BLOCK + m] = value;
-        sum[m] += value;
-      }
-    }
-    for (int m = 0; m < BLOCK; ++m) total[m] += sum[m];
-  }
-  void write(T* weight, T* b) const {
-    constexpr int L = LANES<T>;
-    for (int64_t block = begin; block < end; ++block)
-      for (int64_t m = 0; m < BLOCK; ++m) {
-        int64_t unit = block % blocks * BLOCK + m;
-        if (unit >= call.hidden) break;
-        int64_t row = block / blocks * call.hidden + unit;
-        if (b) b[row] = bias[(block - begin) * BLOCK + m];
-        const T* out = sums + (block - begin) * BLOCK * groups.total() * L;
-        for (int64_t group = 0; group < groups.count; ++group) {
-          int64_t offset = groups.first(group) * L, width = groups.width(group) * L;
-          int64_t present = size - offset < width ? size - offset : width;
-          std::memcpy(weight + row * size + offset, out + groups.offset(group) * BLOCK * L + m * width,
-                      present * sizeof(T));
-        }
-      }
-  }
-};
-
 template <class T, class Cell>
 void weight_gradients(const Call<T>& call, const T* zero, int share, int shares) {
   const int64_t H = call.hidden, wide = Cell::D * H;
   int64_t blocks = Cell::GATES * ((H + BLOCK - 1) / BLOCK);
   int64_t begin = blocks * share / shares, end = blocks * (share + 1) / shares;
-  WeightGradient<T, Cell> input{call, false, call.inputs, begin, end}, hidden{call, true, H, begin, end};
+  OuterProducts<T> input{H, call.inputs, {}, begin, end}, hidden{H, H, {}, begin, end};
+  for (int gate = 0; gate < Cell::GATES; ++gate) {
+    input.columns[gate] = Cell::column(gate);
+    hidden.columns[gate] = Cell::HIDDEN + gate;
+  }
   input.clear(), hidden.clear();
   Scratch<int64_t> steps(DEPTH), rows(DEPTH);
   Scratch<const T*> d(DEPTH), x(DEPTH), before(DEPTH);

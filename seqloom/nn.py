@@ -1,7 +1,7 @@
-"""Drop-in torch.nn.RNN, LSTM and GRU on this package's kernels.
+"""Drop-in torch.nn.RNN, LSTM, GRU and Linear on this package's kernels.
 
 Same arguments, same shapes, same state_dict, PackedSequence in and out; `proj_size` is refused. `stream()` takes one
-step at a time, without the overhead of a call for a whole sequence.
+step of a recurrent layer at a time, without the overhead of a call for a whole sequence.
 """
 
 import math
@@ -12,10 +12,11 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from seqloom.ops._stream import Stream
+from seqloom.ops.linear import Linear
 from seqloom.ops.newton import newton, pays
 from seqloom.ops.recurrence import CELLS, Packed, Weights, recurrence
 
-__all__ = ["GRU", "LSTM", "RNN"]
+__all__ = ["GRU", "LSTM", "RNN", "Linear"]
 
 States = tuple[Tensor, ...]
 # step by step; all steps at once, in turn where that does not converge; whichever was measured to be faster

@@ -110,6 +110,10 @@ def _recurrence_example() -> tuple[Any, ...]:
     return "gru", x, Weights(w, w, torch.rand(12), torch.rand(12)), (), None, False
 
 
+def _linear_example() -> tuple[Any, ...]:
+    return torch.rand(2, 8, 4), torch.rand(12, 4), None
+
+
 def _memory_example() -> tuple[Any, ...]:
     q = torch.rand(2, 8, 2, 4)
     return q, q, q
@@ -122,6 +126,7 @@ def _delta_example() -> tuple[Any, ...]:
 EXAMPLES: dict[str, Callable[[], tuple[Any, ...]]] = {
     "associative": _memory_example,
     "delta": _delta_example,
+    "linear": _linear_example,
     "recurrence": _recurrence_example,
     "scan": _scan_example,
 }

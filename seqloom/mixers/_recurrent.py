@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from seqloom.core.cost import Cost
 from seqloom.core.types import State, Where
 from seqloom.model.mixer import Cut, SequenceMixer
+from seqloom.ops.linear import Linear
 from seqloom.ops.recurrence import CELLS, Weights, recurrence
 from seqloom.ops.tape import Tape, Vector
 
@@ -27,7 +28,7 @@ class RecurrentMixer(SequenceMixer):
         self.weight_hh = nn.Parameter(torch.empty(gates * hidden, hidden))
         self.bias_ih = nn.Parameter(torch.empty(gates * hidden))
         self.bias_hh = nn.Parameter(torch.empty(gates * hidden))
-        self.out = nn.Linear(hidden, width)
+        self.out = Linear(hidden, width)
         bound = 1 / math.sqrt(hidden)
         for parameter in (self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh):
             nn.init.uniform_(parameter, -bound, bound)

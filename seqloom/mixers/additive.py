@@ -4,12 +4,13 @@ from typing import ClassVar, NamedTuple
 
 import pydantic
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from seqloom.core.cost import Cost
 from seqloom.core.types import State, Where
 from seqloom.mixers._memory import reading
 from seqloom.model.mixer import Memory, MemoryMixer, MixerSpec
+from seqloom.ops.linear import Linear
 
 
 class Additive(MixerSpec):
@@ -57,10 +58,10 @@ class AdditiveMixer(MemoryMixer):
 
     def __init__(self, width: int, hidden: int) -> None:
         super().__init__()
-        self.query = nn.Linear(width, hidden, bias=False)
-        self.key = nn.Linear(width, hidden)
-        self.score = nn.Linear(hidden, 1, bias=False)
-        self.out = nn.Linear(width, width, bias=False)
+        self.query = Linear(width, hidden, bias=False)
+        self.key = Linear(width, hidden)
+        self.score = Linear(hidden, 1, bias=False)
+        self.out = Linear(width, width, bias=False)
 
     def forward(
         self, x: Tensor, state: State | None = None, where: Where | None = None, memory: Memory | None = None

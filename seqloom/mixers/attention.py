@@ -4,12 +4,13 @@ from typing import ClassVar
 
 import pydantic
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from seqloom.core.cost import Cost
 from seqloom.core.types import State, Where
 from seqloom.mixers._entries import Entries, appended, attend, joined, placed, visible
 from seqloom.model.mixer import Cut, MixerSpec, SequenceMixer, refuse_state
+from seqloom.ops.linear import Linear
 from seqloom.ops.tape import Tape, Unrecorded, Vector
 
 
@@ -68,8 +69,8 @@ class AttentionMixer(SequenceMixer):
         self.head_width = width // spec.heads
         self.shared = spec.heads // (spec.kv_heads or spec.heads)  # heads that share keys and values
         inner = (spec.kv_heads or spec.heads) * self.head_width
-        self.enter = nn.Linear(width, width + 2 * inner, bias=spec.bias)  # q | k | v
-        self.out = nn.Linear(width, width)
+        self.enter = Linear(width, width + 2 * inner, bias=spec.bias)  # q | k | v
+        self.out = Linear(width, width)
         cut = Cut(0, parts=3 if self.shared == 1 else (self.shared, 1, 1))
         self.split = {"enter.weight": cut, "out.weight": Cut(1), "out.bias": "once"}
         if spec.bias:

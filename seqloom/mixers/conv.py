@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from seqloom.core.cost import Cost
 from seqloom.core.types import State, Where
 from seqloom.model.mixer import Cut, MixerSpec, SequenceMixer
+from seqloom.ops.linear import Linear
 from seqloom.ops.shortconv import short_convolution
 
 
@@ -48,10 +49,10 @@ class ConvMixer(SequenceMixer):
 
     def __init__(self, width: int, kernel: int) -> None:
         super().__init__()
-        self.enter = nn.Linear(width, 2 * width, bias=False)  # gate | branch
+        self.enter = Linear(width, 2 * width, bias=False)  # gate | branch
         self.conv_weight = nn.Parameter(torch.empty(width, kernel).uniform_(-1, 1) / math.sqrt(kernel))
         self.conv_bias = nn.Parameter(torch.zeros(width))
-        self.out = nn.Linear(width, width)
+        self.out = Linear(width, width)
 
     def forward(self, x: Tensor, state: State | None = None, where: Where | None = None) -> tuple[Tensor, State | None]:
         """Mix along time under the contract."""

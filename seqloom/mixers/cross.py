@@ -4,13 +4,14 @@ from typing import ClassVar, NamedTuple
 
 import pydantic
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from seqloom.core.cost import Cost
 from seqloom.core.types import State, Where
 from seqloom.mixers._entries import attend
 from seqloom.mixers._memory import reading
 from seqloom.model.mixer import Cut, Memory, MemoryMixer, MixerSpec
+from seqloom.ops.linear import Linear
 
 
 class Cross(MixerSpec):
@@ -56,9 +57,9 @@ class CrossMixer(MemoryMixer):
     def __init__(self, spec: Cross, width: int) -> None:
         super().__init__()
         self.head_width = width // spec.heads
-        self.query = nn.Linear(width, width, bias=spec.bias)
-        self.enter = nn.Linear(width, 2 * width, bias=spec.bias)  # k | v, of the memory
-        self.out = nn.Linear(width, width)
+        self.query = Linear(width, width, bias=spec.bias)
+        self.enter = Linear(width, 2 * width, bias=spec.bias)  # k | v, of the memory
+        self.out = Linear(width, width)
         self.split = {
             "query.weight": Cut(0),
             "enter.weight": Cut(0, parts=2),

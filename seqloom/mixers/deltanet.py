@@ -13,6 +13,7 @@ from seqloom.core.types import State, Where
 from seqloom.mixers._terms import silenced, starts
 from seqloom.model.mixer import Cut, MixerSpec, SequenceMixer
 from seqloom.ops.delta import delta, product_flops
+from seqloom.ops.linear import Linear
 from seqloom.ops.shortconv import short_convolution
 
 
@@ -60,12 +61,12 @@ class DeltaNetMixer(SequenceMixer):
     def __init__(self, spec: DeltaNet, width: int) -> None:
         super().__init__()
         self.head_width, self.chunk, self.gated = width // spec.heads, spec.chunk, spec.gated
-        self.enter = nn.Linear(width, 3 * width, bias=False)  # q | k | v
-        self.gate = nn.Linear(width, width, bias=False)
-        self.beta = nn.Linear(width, spec.heads, bias=False)
+        self.enter = Linear(width, 3 * width, bias=False)  # q | k | v
+        self.gate = Linear(width, width, bias=False)
+        self.beta = Linear(width, spec.heads, bias=False)
         self.conv_weight = nn.Parameter(torch.empty(3 * width, spec.kernel))
         self.norm = nn.Parameter(torch.ones(self.head_width))
-        self.out = nn.Linear(width, width, bias=False)
+        self.out = Linear(width, width, bias=False)
         bound = 1 / math.sqrt(spec.kernel)
         nn.init.uniform_(self.conv_weight, -bound, bound)
         self.split = {
@@ -77,7 +78,7 @@ class DeltaNetMixer(SequenceMixer):
             "out.weight": Cut(1),
         }
         if spec.gated:
-            self.decay = nn.Linear(width, spec.heads)
+            self.decay = Linear(width, spec.heads)
             self.log_a = nn.Parameter(torch.empty(spec.heads).uniform_(1, 16).log())
             with torch.no_grad():
                 # softplus(b) is drawn between 0.001 and 0.1, evenly in the logarithm

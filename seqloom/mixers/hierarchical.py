@@ -4,11 +4,12 @@ from typing import Any, ClassVar
 
 import pydantic
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from seqloom.core.cost import Cost
 from seqloom.core.types import State, Where, fresh_place, locate
 from seqloom.model.mixer import MixerSpec, SequenceMixer, refuse_state
+from seqloom.ops.linear import Linear
 
 _BOTH_WAYS: Any = {"name": "bidirectional", "mixer": "gru"}
 
@@ -47,9 +48,9 @@ class HierarchicalMixer(SequenceMixer):
         self.size = size
         self.lower = lower
         self.upper = upper
-        self.project = nn.Linear(width, width)  # W
-        self.score = nn.Linear(width, 1, bias=False)  # c
-        self.out = nn.Linear(2 * width, width)
+        self.project = Linear(width, width)  # W
+        self.score = Linear(width, 1, bias=False)  # c
+        self.out = Linear(2 * width, width)
 
     def forward(self, x: Tensor, state: State | None = None, where: Where | None = None) -> tuple[Tensor, State | None]:
         """Mix along time under the contract, without a state."""

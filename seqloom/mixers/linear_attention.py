@@ -5,13 +5,14 @@ from typing import ClassVar
 import pydantic
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from seqloom.core.cost import Cost
 from seqloom.core.types import State, Where
 from seqloom.mixers._terms import silenced, starts
 from seqloom.model.mixer import Cut, MixerSpec, SequenceMixer
 from seqloom.ops.associative import associative, product_flops
+from seqloom.ops.linear import Linear
 
 
 class LinearAttention(MixerSpec):
@@ -50,8 +51,8 @@ class LinearAttentionMixer(SequenceMixer):
     def __init__(self, spec: LinearAttention, width: int) -> None:
         super().__init__()
         self.head_width, self.chunk = width // spec.heads, spec.chunk
-        self.enter = nn.Linear(width, 3 * width, bias=False)  # q | k | v
-        self.out = nn.Linear(width, width)
+        self.enter = Linear(width, 3 * width, bias=False)  # q | k | v
+        self.out = Linear(width, width)
 
     def forward(self, x: Tensor, state: State | None = None, where: Where | None = None) -> tuple[Tensor, State | None]:
         """Mix along time under the contract."""

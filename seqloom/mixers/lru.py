@@ -11,6 +11,7 @@ from seqloom.core.cost import Cost
 from seqloom.core.types import State, Where
 from seqloom.mixers._terms import kept, last_state
 from seqloom.model.mixer import Cut, MixerSpec, SequenceMixer
+from seqloom.ops.linear import Linear
 from seqloom.ops.scan import scan
 
 
@@ -64,8 +65,8 @@ class LRUMixer(SequenceMixer):
         self.decay = nn.Parameter(torch.empty(hidden))  # n
         self.angle = nn.Parameter(torch.empty(hidden))  # p
         self.scale = nn.Parameter(torch.empty(hidden))  # log g
-        self.enter = nn.Linear(width, 2 * hidden, bias=False)  # Re B | Im B
-        self.out = nn.Linear(2 * hidden, width, bias=False)  # Re C | -Im C
+        self.enter = Linear(width, 2 * hidden, bias=False)  # Re B | Im B
+        self.out = Linear(2 * hidden, width, bias=False)  # Re C | -Im C
         self.skip = nn.Parameter(torch.empty(width))
         with torch.no_grad():
             # uniform over the ring between the two radii

@@ -4,12 +4,13 @@ from typing import ClassVar
 
 import pydantic
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from seqloom.core.cost import Cost
 from seqloom.core.types import State, Where
 from seqloom.mixers._terms import kept, last_state
 from seqloom.model.mixer import Cut, MixerSpec, SequenceMixer
+from seqloom.ops.linear import Linear
 from seqloom.ops.scan import scan
 
 
@@ -42,8 +43,8 @@ class MinGRUMixer(SequenceMixer):
 
     def __init__(self, width: int, hidden: int) -> None:
         super().__init__()
-        self.enter = nn.Linear(width, 2 * hidden)  # z | candidate
-        self.out = nn.Linear(hidden, width)
+        self.enter = Linear(width, 2 * hidden)  # z | candidate
+        self.out = Linear(hidden, width)
 
     def forward(self, x: Tensor, state: State | None = None, where: Where | None = None) -> tuple[Tensor, State | None]:
         """Mix along time under the contract."""

@@ -11,6 +11,7 @@ from seqloom.core.cost import Cost
 from seqloom.core.types import State, Where
 from seqloom.mixers._terms import kept, last_state
 from seqloom.model.mixer import Cut, MixerSpec, SequenceMixer
+from seqloom.ops.linear import Linear
 from seqloom.ops.scan import scan
 
 
@@ -44,8 +45,8 @@ class MinLSTMMixer(SequenceMixer):
 
     def __init__(self, width: int, hidden: int, forget_bias: float) -> None:
         super().__init__()
-        self.enter = nn.Linear(width, 3 * hidden)  # f | i | candidate
-        self.out = nn.Linear(hidden, width)
+        self.enter = Linear(width, 3 * hidden)  # f | i | candidate
+        self.out = Linear(hidden, width)
         nn.init.constant_(self.enter.bias[:hidden], forget_bias)
 
     def forward(self, x: Tensor, state: State | None = None, where: Where | None = None) -> tuple[Tensor, State | None]:

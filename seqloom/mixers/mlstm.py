@@ -13,6 +13,7 @@ from seqloom.core.types import State, Where
 from seqloom.mixers._terms import silenced, starts
 from seqloom.model.mixer import Cut, MixerSpec, SequenceMixer
 from seqloom.ops.associative import associative, product_flops
+from seqloom.ops.linear import Linear
 
 _FORGOTTEN = 1e6  # subtracted from a stabiliser where a document begins; float64 keeps ten digits beside it
 
@@ -69,10 +70,10 @@ class MLSTMMixer(SequenceMixer):
     def __init__(self, spec: MLSTM, width: int) -> None:
         super().__init__()
         self.head_width, self.chunk = width // spec.heads, spec.chunk
-        self.enter = nn.Linear(width, 4 * width, bias=False)  # q | k | v | o
-        self.gates = nn.Linear(width, 2 * spec.heads)  # i | f
+        self.enter = Linear(width, 4 * width, bias=False)  # q | k | v | o
+        self.gates = Linear(width, 2 * spec.heads)  # i | f
         self.norm = nn.Parameter(torch.ones(width))  # of each head's answer
-        self.out = nn.Linear(width, width, bias=False)
+        self.out = Linear(width, width, bias=False)
         nn.init.normal_(self.gates.weight, std=0.1 / math.sqrt(width))
         with torch.no_grad():
             self.gates.bias.copy_(torch.tensor([0.0] * spec.heads + [spec.forget_bias] * spec.heads))

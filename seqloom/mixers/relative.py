@@ -11,6 +11,7 @@ from seqloom.core.types import State, Where
 from seqloom.mixers._entries import Entries, appended, attend, joined, placed, visible
 from seqloom.model.frontend import sinusoids
 from seqloom.model.mixer import Cut, MixerSpec, SequenceMixer, refuse_state
+from seqloom.ops.linear import Linear
 
 
 class Relative(MixerSpec):
@@ -61,11 +62,11 @@ class RelativeMixer(SequenceMixer):
         super().__init__()
         self.causal, self.memory = spec.causal, spec.memory
         self.head_width = width // spec.heads
-        self.enter = nn.Linear(width, 3 * width, bias=False)  # q | k | v
-        self.distance = nn.Linear(width, width, bias=False)  # W_r
+        self.enter = Linear(width, 3 * width, bias=False)  # q | k | v
+        self.distance = Linear(width, width, bias=False)  # W_r
         self.content = nn.Parameter(torch.zeros(width))  # u
         self.place = nn.Parameter(torch.zeros(width))  # w
-        self.out = nn.Linear(width, width)
+        self.out = Linear(width, width)
 
     def forward(self, x: Tensor, state: State | None = None, where: Where | None = None) -> tuple[Tensor, State | None]:
         """Mix along time under the contract."""

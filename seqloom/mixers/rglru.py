@@ -12,6 +12,7 @@ from seqloom.core.cost import Cost
 from seqloom.core.types import State, Where
 from seqloom.mixers._terms import kept, last_state
 from seqloom.model.mixer import Cut, MixerSpec, SequenceMixer
+from seqloom.ops.linear import Linear
 from seqloom.ops.scan import scan
 from seqloom.ops.shortconv import short_convolution
 
@@ -62,13 +63,13 @@ class RGLRUMixer(SequenceMixer):
     def __init__(self, width: int, hidden: int, heads: int, kernel: int) -> None:
         super().__init__()
         block = hidden // heads
-        self.enter = nn.Linear(width, 2 * hidden)  # gate | recurrent branch
+        self.enter = Linear(width, 2 * hidden)  # gate | recurrent branch
         self.conv_weight = nn.Parameter(torch.empty(hidden, kernel))
         self.conv_bias = nn.Parameter(torch.zeros(hidden))
         self.gate_weight = nn.Parameter(torch.empty(heads, block, 2 * block))  # r | i of each block
         self.gate_bias = nn.Parameter(torch.zeros(heads, 2 * block))
         self.decay = nn.Parameter(torch.empty(hidden))  # L
-        self.out = nn.Linear(hidden, width)
+        self.out = Linear(hidden, width)
         nn.init.uniform_(self.conv_weight, -1 / math.sqrt(kernel), 1 / math.sqrt(kernel))
         nn.init.normal_(self.gate_weight, std=1 / math.sqrt(block))
         # a^c lies between 0.9 and 0.999

@@ -13,6 +13,7 @@ from seqloom.core.types import State, Where
 from seqloom.mixers._terms import silenced, starts
 from seqloom.model.mixer import Cut, MixerSpec, SequenceMixer
 from seqloom.ops.associative import associative, product_flops
+from seqloom.ops.linear import Linear
 from seqloom.ops.recurrence import gathered
 from seqloom.ops.shortconv import short_convolution
 from seqloom.ops.tape import Tape, Vector
@@ -78,9 +79,9 @@ class SSDMixer(SequenceMixer):
         self.limits = (spec.smallest, spec.largest)
         self.head_width = inner // spec.heads
         self.shared = spec.groups == 1
-        self.enter = nn.Linear(width, 2 * inner, bias=spec.bias)  # z | u
-        self.keys = nn.Linear(width, keys, bias=spec.bias)  # B | C
-        self.step = nn.Linear(width, spec.heads, bias=spec.bias)  # d
+        self.enter = Linear(width, 2 * inner, bias=spec.bias)  # z | u
+        self.keys = Linear(width, keys, bias=spec.bias)  # B | C
+        self.step = Linear(width, spec.heads, bias=spec.bias)  # d
         self.step_bias = nn.Parameter(torch.empty(spec.heads))
         self.conv_weight = nn.Parameter(torch.empty(inner, spec.kernel))
         self.conv_bias = nn.Parameter(torch.zeros(inner))
@@ -89,7 +90,7 @@ class SSDMixer(SequenceMixer):
         self.log_a = nn.Parameter(torch.empty(spec.heads).uniform_(1, 16).log())
         self.skip = nn.Parameter(torch.ones(spec.heads))
         self.norm = nn.Parameter(torch.ones(inner))
-        self.out = nn.Linear(inner, width, bias=spec.bias)
+        self.out = Linear(inner, width, bias=spec.bias)
         bound = 1 / math.sqrt(spec.kernel)
         nn.init.uniform_(self.conv_weight, -bound, bound)
         nn.init.uniform_(self.key_conv_weight, -bound, bound)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from seqloom.core.cost import Cost
 from seqloom.core.types import State, Where
 from seqloom.model.mixer import Memory, SequenceMixer
+from seqloom.ops.linear import Linear
 from seqloom.ops.tape import Tape, Unrecorded, Vector
 
 Channel = Literal["swiglu", "gelu", "gelu_tanh", "relu", "none"]
@@ -37,8 +38,8 @@ class ChannelMixer(nn.Module):
         super().__init__()
         self.kind = kind
         inner = max(1, round(expand * width))
-        self.enter = nn.Linear(width, 2 * inner if kind == "swiglu" else inner, bias=bias)
-        self.leave = nn.Linear(inner, width, bias=bias)
+        self.enter = Linear(width, 2 * inner if kind == "swiglu" else inner, bias=bias)
+        self.leave = Linear(inner, width, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, T, D) to (B, T, D), each step alone."""

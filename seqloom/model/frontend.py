@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from seqloom.core.spec import Spec
 from seqloom.core.types import Where
+from seqloom.ops.linear import Linear
 
 PositionKind = Literal["none", "sinusoidal", "learned"]
 
@@ -151,7 +152,7 @@ class ValuesFrontend(nn.Module):
         super().__init__()
         self.size = size
         self.positions = positions
-        self.project = nn.Linear(channels * size, width)
+        self.project = Linear(channels * size, width)
 
     def forward(self, inputs: Tensor, segment: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """Map (B, T, C) to (B, T / size, D), and the segment alike.

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from seqloom.core.spec import Spec
 from seqloom.core.types import IGNORED
+from seqloom.ops.linear import Linear, linear
 
 Scored = dict[str, tuple[Tensor, Tensor]]
 
@@ -95,7 +96,7 @@ class LabelsHead(nn.Module):
         super().__init__()
         self.spec = spec
         self.dropout = nn.Dropout(spec.dropout)
-        self.project = nn.Linear(width, spec.classes)
+        self.project = Linear(width, spec.classes)
 
     def forward(self, x: Tensor, segment: Tensor | None, table: Tensor | None = None) -> Tensor:
         """Map (B, T, D) to logits (B, C)."""
@@ -122,9 +123,9 @@ class NextTokenHead(nn.Module):
     def __init__(self, spec: NextToken, width: int) -> None:
         super().__init__()
         self.spec = spec
-        self.project = None if spec.tied else nn.Linear(width, spec.vocabulary, bias=False)
+        self.project = None if spec.tied else Linear(width, spec.vocabulary, bias=False)
         self.bias = nn.Parameter(torch.zeros(spec.vocabulary)) if spec.bias else None
-        self.transform = nn.Linear(width, width) if spec.transform else None
+        self.transform = Linear(width, width) if spec.transform else None
         self.norm = nn.LayerNorm(width, eps=spec.eps) if spec.transform else None
 
     def forward(self, x: Tensor, segment: Tensor | None, table: Tensor | None = None) -> Tensor:
@@ -133,7 +134,7 @@ class NextTokenHead(nn.Module):
             x = self.norm(F.gelu(self.transform(x)))
         weight = table if self.project is None else self.project.weight
         assert weight is not None
-        return F.linear(x, weight, self.bias)
+        return linear(x, weight, self.bias)
 
     def matrices(self, table: Tensor | None) -> list[Tensor]:
         """Return the matrices that a step is multiplied with; `table` are the frontend's token vectors."""
@@ -160,7 +161,7 @@ class NumberHead(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.project = nn.Linear(width, 1)
+        self.project = Linear(width, 1)
 
     def forward(self, x: Tensor, segment: Tensor | None, table: Tensor | None = None) -> Tensor:
         """Map (B, T, D) to (B,)."""
@@ -185,7 +186,7 @@ class HiddenHead(nn.Module):
 
     def __init__(self, spec: Hidden, width: int) -> None:
         super().__init__()
-        self.pooler = nn.Linear(width, width) if spec.pooler else None
+        self.pooler = Linear(width, width) if spec.pooler else None
 
     def forward(self, x: Tensor, segment: Tensor | None, table: Tensor | None = None) -> Tensor:
         """Return (B, T, D)."""

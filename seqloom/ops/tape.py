@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from seqloom.ops import _native
+from seqloom.ops.linear import Linear
 
 _OPERATIONS = (
     "embed", "layer_norm", "rms_norm", "linear", "gate", "rotate", "attend", "cell", "convolve", "selective",
@@ -92,7 +93,7 @@ class Tape:
 
     def linear(self, module: nn.Module, x: Vector, activation: str = "identity", into: Vector | None = None) -> Vector:
         """Record torch.nn.Linear, its answer activated, or added to a vector."""
-        if type(module) is not nn.Linear or module._forward_hooks or module._forward_pre_hooks:
+        if type(module) not in (nn.Linear, Linear) or module._forward_hooks or module._forward_pre_hooks:
             raise Unrecorded(f"{type(module).__name__} in place of Linear has no native step.")
         return self.product(module.weight, module.bias, x, activation, into)
 

@@ -97,6 +97,7 @@ def test_kernels_are_found_by_file_name() -> None:
     assert kernels() == {
         "associative": ["chunked"],
         "delta": ["chunked"],
+        "linear": ["native", "torch"],
         "recurrence": ["loop", "native", "torch"],
         "scan": ["blocked", "native", "triton"],
     }
