@@ -23,8 +23,8 @@ install: $(USE) $(NATIVE)  ## make .venv and install seqloom into it
 compare: $(USE) $(NATIVE)  ## RNN or Transformer? the main job on embedded data; the report goes to runs/compare
 	@$(BIN)/seqloom compare --out runs/compare --overwrite $(ARGS)
 
-test: $(DEV) $(NATIVE)  ## all tests but the long fault injection
-	@$(BIN)/python -m pytest -m "not faults" $(ARGS)
+test: $(DEV) $(NATIVE)  ## all tests but the long fault injection, on every core
+	@$(BIN)/python -m pytest -m "not faults" --numprocesses auto --maxprocesses 8 --dist worksteal $(ARGS)
 
 check: $(DEV)  ## style, types and layers
 	@$(BIN)/ruff check .
