@@ -1,4 +1,4 @@
-"""The verbs on one model: train, evaluate, predict."""
+"""The verbs on one model: train, evaluate."""
 
 from pathlib import Path
 from typing import Any
@@ -146,48 +146,6 @@ def evaluate(run: Path, *, split: str = "test") -> Answer:
     return Answer(data, "\n".join(lines))
 
 
-def predict(
-    run: Path,
-    text: str | None = None,
-    *,
-    file: Path | None = None,
-    length: int = 200,
-    temperature: float = 0.0,
-    top_k: int | None = None,
-    seed: int = 0,
-) -> Answer:
-    """Ask a trained run: the label of an input, or the continuation of a prompt.
-
-    Parameters
-    ----------
-    run
-        a run directory of train
-    text
-        one input: text, or numbers separated by spaces, as the task has them
-    file
-        or a file with one input a line
-    length
-        tokens to generate after a prompt
-    temperature
-        0: the likeliest token; 1: drawn from the model's distribution
-    top_k
-        draw only from so many likeliest tokens
-    seed
-        of the drawing
-    """
-    from seqloom.lab.trained import load, read_lines
-    from seqloom.model.generate import Sampling
-
-    if (text is None) == (file is None):
-        raise ValueError('give one input: seqloom predict RUN "some text", or seqloom predict RUN --file FILE')
-    lines = [text] if text is not None else read_lines(file)  # type: ignore[arg-type]
-    trained = load(run)
-    sampling = Sampling(temperature=temperature, top_k=top_k, seed=seed)
-    found = [{"input": line, **trained.answer(line, length, sampling)} for line in lines]
-    data = {"task": trained.experiment.task.name(), "model": trained.experiment.model.name(), "predictions": found}
-    return Answer(data, "\n".join(_prediction(item) for item in found))
-
-
 def _rejected(opened: Any) -> list[str]:
     """Return a line that tells of the rows that are not used, if there are any."""
     if not opened.rejects:
@@ -195,13 +153,6 @@ def _rejected(opened: Any) -> list[str]:
     shown = "; ".join(f"line {reject['line']}: {reject['reason']}" for reject in opened.rejects[:_SHOWN])
     more = "; ..., all in run.json" if len(opened.rejects) > _SHOWN else ""
     return [f"{len(opened.rejects)} of {opened.facts['rows_in']} rows are not used: {shown}{more}"]
-
-
-def _prediction(item: dict[str, Any]) -> str:
-    if "label" in item:
-        chances = ", ".join(f"{name} {chance:.3f}" for name, chance in item["probabilities"].items())
-        return f"{item['label']}\t{chances}\t{item['input']}"
-    return f"{item['input']}{item['continuation']}" if "continuation" in item else f"{item['value']}\t{item['input']}"
 
 
 def _experiment_of(

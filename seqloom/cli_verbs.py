@@ -9,7 +9,8 @@ from typing import Any
 from seqloom.cli_inform import cite, doctor, list_
 from seqloom.cli_options import SWEEP, Given, OnFlag, TimeText, each_of, split_names, whole_numbers
 from seqloom.cli_output import Answer, number, table
-from seqloom.cli_train import architecture, evaluate, inferred_task, predict, train
+from seqloom.cli_predict import predict
+from seqloom.cli_train import architecture, evaluate, inferred_task, train
 from seqloom.core import registry
 
 

@@ -68,7 +68,7 @@ def _opened(run: Path, trained: Trained, settings: dict[str, Any]) -> Opened:
     """Return the task, opened, reading its inputs as a run did.
 
     Raises:
-        ValueError: it cannot, or is told not to; or the run saw what the task asks for.
+        ValueError: it cannot, or is told not to; the run knows no mask token; or it saw what the task asks for.
     """
     like = to_data(resolve(Task, settings).like(trained.interface.encoding))
     opened = resolve(Task, {**like, **settings}).open()
@@ -78,6 +78,12 @@ def _opened(run: Path, trained: Trained, settings: dict[str, Any]) -> Opened:
         told = ", ".join(f"--{key}" for key in own if own[key] != like[key])
         fix = f"leave out {told}" if told else f"begin from a run that reads what {name} reads"
         raise ValueError(f"'{run}' was trained on {_read(trained.interface)}, {name} reads {_read(opened)}: {fix}")
+    known, needed = (getattr(reads.frontend, "vocabulary", 0) for reads in (trained.model.spec, opened))
+    if needed > known:
+        raise ValueError(
+            f"'{run}' knows {known} tokens, {name} needs {needed}, the mask token among them: begin from a run that "
+            "was trained with masks"
+        )
     if opened.causal and not trained.model.causal:
         raise ValueError(f"the model of '{run}' sees the future, which {name} predicts: begin from a causal one")
     return opened

@@ -9,7 +9,7 @@ import torch
 
 from seqloom.core import runtime
 from seqloom.core.spec import resolve
-from seqloom.model.generate import Sampling, generate
+from seqloom.lab.decoding import Decoding, continued
 from seqloom.model.model import Model
 from seqloom.tasks.task import Interface, Opened, evaluate
 from seqloom.train.begin import best, put
@@ -54,21 +54,24 @@ class Trained:
             "metrics": evaluate(self.model, examples).values(),
         }
 
-    def answer(self, line: str, steps: int, sampling: Sampling) -> dict[str, Any]:
+    @property
+    def generates(self) -> bool:
+        """Return whether an answer is what follows the input, and not a class or a number."""
+        return self.interface.head.kind == "next_token"
+
+    def answer(self, line: str, decoding: Decoding | None = None) -> dict[str, Any]:
         """Answer one line of input: the likeliest classes, a number, or what follows; JSON values.
 
         Raises:
-            ValueError: the line is not what the task takes.
+            ValueError: the line is not what the task takes; or it cannot be continued, as `continued` says.
         """
         inputs = self._inputs(line)
-        kind = self.interface.head.kind
-        if kind == "next_token":
-            tokens = [int(token[0]) for token in generate(self.model, inputs, steps, sampling)]
-            decode = self.interface.decode
-            return {"continuation": decode(tokens) if decode else " " + " ".join(map(str, tokens)), "tokens": tokens}
+        if self.generates:
+            tokens, continuation = continued(self.model, self.interface, inputs, decoding or Decoding())
+            return {"continuation": continuation, "tokens": tokens}
         with torch.no_grad():
             output = self.model(inputs)[0][0].float()
-        if kind == "number":
+        if self.interface.head.kind == "number":
             return {"value": float(output)}
         chances = output.softmax(dim=-1)
         top = chances.topk(min(ANSWERS, len(chances)))

@@ -95,7 +95,7 @@ class Positions(nn.Module):
                 if longest > len(self.table):
                     raise ValueError(
                         f"a document of {longest} steps is longer than the {len(self.table)} positions learnt: give "
-                        "less, or a larger max_length"
+                        "less, or a model with a larger max_length"
                     )
             added = self.table[position]
         return x + added if where is None else torch.where(where.real[..., None], x + added, x)

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from seqloom.core.spec import resolve
+from seqloom.lab.decoding import Decoding
 from seqloom.lab.trained import load
-from seqloom.model.generate import Sampling
 from seqloom.train.experiment import Experiment
 from seqloom.train.loop import Training
 
@@ -31,7 +31,7 @@ def run(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
 
 
 def answer(run: Path, line: str = "fine indeed") -> dict:
-    return load(run).answer(line, 1, Sampling())
+    return load(run).answer(line)
 
 
 @pytest.mark.parametrize("run", ["bpe", "bytes"], indirect=True)
@@ -99,7 +99,7 @@ def test_a_prompt_is_continued_without_the_text(tmp_path: Path) -> None:
     experiment = resolve(Experiment, {"task": task, "model": model, "budget": {"steps": 1}})
     Training(experiment, out=tmp_path / "run").finish()
     (tmp_path / "a.txt").unlink()
-    found = load(tmp_path / "run").answer("the é", 4, Sampling())
+    found = load(tmp_path / "run").answer("the é", Decoding(length=4))
     assert len(found["tokens"]) == 4 and isinstance(found["continuation"], str)
 
 

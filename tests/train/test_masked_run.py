@@ -7,7 +7,6 @@ import torch
 
 from seqloom.core.spec import resolve
 from seqloom.lab.trained import load
-from seqloom.model.generate import Sampling
 from seqloom.tasks.task import Opened
 from seqloom.train.experiment import Experiment
 from seqloom.train.loop import Training
@@ -86,4 +85,4 @@ def test_a_masked_run_is_scored_again_alike_and_says_that_it_generates_nothing(
     trained = load(tmp_path)
     assert trained.scores()["metrics"] == result.metrics
     with pytest.raises(ValueError, match="sees the future, so it cannot generate"):
-        trained.answer("the quick", 3, Sampling())
+        trained.answer("the quick")
