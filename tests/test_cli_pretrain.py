@@ -133,3 +133,14 @@ def test_a_prompt_is_continued_as_the_options_say_and_alike_each_time(call, fold
 def test_options_that_would_have_no_effect_are_refused(call, folder, run, words, told):
     code, out, err = call("predict", str(folder / run), "the quick", *words)
     assert code == 2 and not out and told in err, err
+
+
+def test_one_text_longer_than_the_positions_learnt_is_refused_before_training(call, folder, tmp_path):
+    rows = (folder / "a.csv").read_text() + f"{'long ' * 110},no\n"
+    (tmp_path / "a.csv").write_text(rows)
+    words = classify(tmp_path, folder / "bert")
+    code, _, err = call(*words, "--max-length", "600", "--out", str(tmp_path / "out"))
+    assert code == 2 and "classify has an example of 550 steps, the model learns 512 positions" in err, err
+    assert not (tmp_path / "out").exists()
+    code, _, err = call(*words, "--max-length", "512", "--out", str(tmp_path / "out"))
+    assert code == 0, err

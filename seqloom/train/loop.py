@@ -8,6 +8,7 @@ import torch
 
 from seqloom.core import runtime
 from seqloom.data.batches import Order
+from seqloom.model.frontend import Frontend
 from seqloom.tasks.task import Opened, Scores, evaluate
 from seqloom.train import checkpoint
 from seqloom.train.begin import take
@@ -43,8 +44,8 @@ class Training:
         labels: of the ledger's rows, besides task, model, family and seed.
 
     Raises:
-        ValueError: the plan cannot run here, the directory is refused, every checkpoint is damaged, or the run to
-            begin from is not what it was.
+        ValueError: the plan cannot run here, the directory is refused, an example is longer than the positions that the
+            model learns, every checkpoint is damaged, or the run to begin from is not what it was.
     """
 
     def __init__(
@@ -67,7 +68,9 @@ class Training:
         self.opened = opened if opened is not None else experiment.task.open(experiment.data_seed)
         self.device = runtime.device()
         self._devices = [self.device] if self.device.type == "cuda" else []  # whose generators are forked
-        self.model = experiment.model_spec(self.opened).build(experiment.seed).to(self.device).train()
+        spec = experiment.model_spec(self.opened)
+        _check_positions(spec.frontend, self.opened)
+        self.model = spec.build(experiment.seed).to(self.device).train()
         self.optimizer = adamw(self.model, self.settings)
         self.order = Order(self.opened.train.lengths, self.settings.batch_size, experiment.seed)
         self.course = Course(planned=known_steps(experiment.budget, self.opened.train, self.settings.batch_size))
@@ -278,3 +281,15 @@ def _check(experiment: Experiment, checkpoint_every: int | None, keep: int) -> N
     for name, value in (("checkpoint_every", checkpoint_every), ("keep", keep)):
         if value is not None and value < 1:
             raise ValueError(f"{name} {value}: must be at least 1")
+
+
+def _check_positions(frontend: Frontend, opened: Opened) -> None:
+    """Refuse now what would end the training at the first example that is too long, which may be one of test."""
+    if frontend.positions == "learned":
+        steps = max(int(part.lengths.max(initial=0)) for part in (opened.train, opened.validation, opened.test))
+        known = frontend.max_length * (frontend.size if frontend.kind == "patches" else 1)
+        if steps > known:
+            raise ValueError(
+                f"{opened.task.name()} has an example of {steps} steps, the model learns {known} positions: let the "
+                "task give less, or take a larger max_length of the model"
+            )
