@@ -79,7 +79,7 @@ void backward(const Linear<T>& l) {
       for (int64_t i = 0; i < count; ++i) from[i] = l.d_y + (n + i) * l.outputs, right[i] = l.x + (n + i) * l.inputs;
       sum.add(from, right, count);
     }
-    sum.write(l.d_w, l.d_b);
+    sum.write(l.d_w, l.inputs, l.d_b);
   });
 }
 

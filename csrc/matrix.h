@@ -161,8 +161,29 @@ void pack_group(const Groups& groups, int64_t group, int64_t length, const Sourc
   }
 }
 
-// For each tile of rows and each group of share `share` of `shares`: out(first row, rows, group, sums), sums
-// [rows][vectors][LANES].
+// For each tile of rows and each of the groups begin ... end - 1: out(first row, rows, group, sums), sums
+// [rows][vectors][LANES], over `length` terms from `skip` on of an operand packed with `packed_length`.
+template <class T, class Out>
+void multiply_groups(const T* const* rows, int64_t count, int64_t length, const Groups& groups, const T* packed,
+                     int64_t packed_length, int64_t skip, int64_t begin, int64_t end, const Out& out) {
+  constexpr int L = LANES<T>;
+  alignas(64) T sums[MAX_ROWS * 4 * L];
+  for (int64_t group = begin; group < end; ++group) {
+    int width = groups.width(group);
+    int most = rows_of_tile(width);
+    const T* from = packed + (groups.offset(group) * packed_length + skip * width) * L;
+    int64_t tiles = (count + most - 1) / most;
+    for (int64_t i = 0, row = 0; i < tiles; ++i) {
+      // tiles of nearly equal height: a last tile of one row would read the group for little
+      int m = static_cast<int>((count - row + (tiles - i) - 1) / (tiles - i));
+      tile_of<T>(m, width)(rows + row, length, from, sums);
+      out(row, m, group, sums);
+      row += m;
+    }
+  }
+}
+
+// The same for share `share` of `shares` of the groups and all terms.
 template <class T, class Out>
 void multiply(const T* const* rows, int64_t count, int64_t length, const Groups& groups, const T* packed,
               const Out& out, int share = 0, int shares = 1) {
@@ -178,19 +199,7 @@ void multiply(const T* const* rows, int64_t count, int64_t length, const Groups&
     out(0, 1, group, sums);
     out(0, 1, group + 1, sums + width * L);
   }
-  for (; group < end; ++group) {
-    int width = groups.width(group);
-    int most = rows_of_tile(width);
-    const T* from = packed + groups.offset(group) * length * L;
-    int64_t tiles = (count + most - 1) / most;
-    for (int64_t i = 0, row = 0; i < tiles; ++i) {
-      // tiles of nearly equal height: a last tile of one row would read the group for little
-      int m = static_cast<int>((count - row + (tiles - i) - 1) / (tiles - i));
-      tile_of<T>(m, width)(rows + row, length, from, sums);
-      out(row, m, group, sums);
-      row += m;
-    }
-  }
+  multiply_groups<T>(rows, count, length, groups, packed, length, 0, group, end, out);
 }
 
 }  // namespace

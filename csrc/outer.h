@@ -33,11 +33,20 @@ struct OuterProducts {
     std::memset(totals, 0, (end - begin) * BLOCK * sizeof(T));
   }
 
+  // Begin another sum, of one part with at most as many rows as memory was asked for.
+  void shrink(int64_t rows) {
+    units = rows;
+    end = blocks = (rows + BLOCK - 1) / BLOCK;
+    clear();
+  }
+
   // Add at most DEPTH products.
-  void add(const T* const* from, const T* const* right, int64_t count) {
+  void add(const T* const* from, const T* const* right, int64_t count) { add(from, right, count, begin, end); }
+  // Add them to the rows of these blocks only.
+  void add(const T* const* from, const T* const* right, int64_t count, int64_t first, int64_t last) {
     constexpr int L = LANES<T>;
     for (int64_t group = 0; group < groups.count; ++group) pack_right(right, count, group);
-    for (int64_t block = begin; block < end; ++block) {
+    for (int64_t block = first; block < last; ++block) {
       pack_left(from, count, block);
       const T* rows[BLOCK];
       for (int m = 0; m < BLOCK; ++m) rows[m] = left + m;
@@ -84,8 +93,8 @@ struct OuterProducts {
     for (int m = 0; m < BLOCK; ++m) total[m] += sum[m];
   }
 
-  // Write this share's rows of the sum, (parts * units, size), and of the sum of left alone, unless null.
-  void write(T* sum, T* total) const {
+  // Write this share's rows of the sum, each `stride` from the one before, and of the sum of left alone, unless null.
+  void write(T* sum, int64_t stride, T* total) const {
     constexpr int L = LANES<T>;
     for (int64_t block = begin; block < end; ++block)
       for (int64_t m = 0; m < BLOCK; ++m) {
@@ -97,7 +106,7 @@ struct OuterProducts {
         for (int64_t group = 0; group < groups.count; ++group) {
           int64_t offset = groups.first(group) * L, width = groups.width(group) * L;
           int64_t present = size - offset < width ? size - offset : width;
-          std::memcpy(sum + row * size + offset, from + groups.offset(group) * BLOCK * L + m * width,
+          std::memcpy(sum + row * stride + offset, from + groups.offset(group) * BLOCK * L + m * width,
                       present * sizeof(T));
         }
       }

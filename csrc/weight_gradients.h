@@ -75,7 +75,7 @@ void weight_gradients(const Call<T>& call, const T* zero, int share, int shares)
     }
     input.add(d, x, count), hidden.add(d, before, count);
   }
-  input.write(call.d_w_ih, call.d_b_ih), hidden.write(call.d_w_hh, call.d_b_hh);
+  input.write(call.d_w_ih, call.inputs, call.d_b_ih), hidden.write(call.d_w_hh, H, call.d_b_hh);
 }
 
 }  // namespace

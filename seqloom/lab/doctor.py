@@ -123,8 +123,13 @@ def _delta_example() -> tuple[Any, ...]:
     return *_memory_example(), torch.rand(2, 8, 2)
 
 
+def _attention_example() -> tuple[Any, ...]:
+    return *_memory_example(), True
+
+
 EXAMPLES: dict[str, Callable[[], tuple[Any, ...]]] = {
     "associative": _memory_example,
+    "attention": _attention_example,
     "delta": _delta_example,
     "linear": _linear_example,
     "recurrence": _recurrence_example,

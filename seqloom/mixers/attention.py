@@ -10,6 +10,7 @@ from seqloom.core.cost import Cost
 from seqloom.core.types import State, Where
 from seqloom.mixers._entries import Entries, appended, attend, joined, placed, visible
 from seqloom.model.mixer import Cut, MixerSpec, SequenceMixer, refuse_state
+from seqloom.ops.attention import attention
 from seqloom.ops.linear import Linear
 from seqloom.ops.tape import Tape, Unrecorded, Vector
 
@@ -157,16 +158,18 @@ class AttentionMixer(SequenceMixer):
 
     def _attend(self, query: Tensor, new: Entries, past: Entries | None, where: Where | None) -> Tensor:
         length = query.shape[1]
+        regular = where is None or where.layout != "mixed"
+        if regular and past is None and not self._sloped() and not self._dropped():
+            # behind real steps the causal see no padding
+            ends = not self.causal and where is not None and where.layout == "tail"
+            lengths = where.real.sum(dim=1) if where is not None and ends else None
+            given = query, new.key, new.value, self.causal, self.window, lengths
+            if not self._blocked(length) or attention.choose(*given) is attention.kernels["native"]:
+                return attention(*given)
         # padding inside a row would push keys of a window out of the neighbouring block
-        if where is not None and where.layout != "mixed" and self._blocked(length):
+        if where is not None and regular and self._blocked(length):
             return self._attend_blocks(query, new, past)
         entries = new if past is None else appended(past, new)
-        if past is None and (where is None or where.layout != "mixed") and not self._windowed(length):
-            mask = None
-            if not self.causal and where is not None and where.layout == "tail":
-                mask = (where.real | ~where.real.any(dim=1, keepdim=True))[:, None, None]
-            if not self._sloped():
-                return attend(query, entries.key, entries.value, mask, self.causal, self._dropped())
         mask = visible(new, entries, self.causal, self.window)[:, None]
         if self._sloped():
             mask = self._falling(new, entries, mask, query.dtype)
@@ -211,9 +214,6 @@ class AttentionMixer(SequenceMixer):
 
     def _sloped(self) -> bool:
         return "slopes" in self._buffers
-
-    def _windowed(self, length: int) -> bool:
-        return self.window is not None and (torch.compiler.is_compiling() or length > self.window)
 
     def _blocked(self, length: int) -> bool:
         # a branch on the length would fix it when compiled or exported

@@ -93,7 +93,7 @@ class Tape:
 
     def linear(self, module: nn.Module, x: Vector, activation: str = "identity", into: Vector | None = None) -> Vector:
         """Record torch.nn.Linear, its answer activated, or added to a vector."""
-        if type(module) not in (nn.Linear, Linear) or module._forward_hooks or module._forward_pre_hooks:
+        if not isinstance(module, nn.Linear) or type(module) not in (nn.Linear, Linear):
             raise Unrecorded(f"{type(module).__name__} in place of Linear has no native step.")
         return self.product(module.weight, module.bias, x, activation, into)
 

@@ -96,6 +96,7 @@ def test_the_registry_agrees_with_the_classes() -> None:
 def test_kernels_are_found_by_file_name() -> None:
     assert kernels() == {
         "associative": ["chunked"],
+        "attention": ["native", "torch"],
         "delta": ["chunked"],
         "linear": ["native", "torch"],
         "recurrence": ["loop", "native", "torch"],

@@ -1,4 +1,4 @@
-"""The linear layer: native products equal torch's in value and every gradient, and stand aside where they cannot run."""
+"""The linear layer: native products equal torch's in value and every gradient, and say where they cannot run."""
 
 import pytest
 import torch

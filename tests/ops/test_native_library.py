@@ -14,6 +14,8 @@ import torch
 
 from seqloom import ops
 from seqloom.ops import _native
+from seqloom.ops.attention import attention
+from seqloom.ops.linear import linear
 from seqloom.ops.recurrence import CELLS, Weights
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -30,6 +32,16 @@ def exported() -> set[str]:
 def scan_arguments(steps: int = 40) -> tuple:
     g = torch.Generator().manual_seed(steps)
     return torch.rand(3, steps, 37, generator=g), torch.rand(3, steps, 37, generator=g), None
+
+
+def linear_arguments() -> tuple:
+    g = torch.Generator().manual_seed(0)
+    return tuple(torch.randn(*shape, generator=g) for shape in ((130, 37), (53, 37), (53,)))
+
+
+def attention_arguments() -> tuple:
+    g = torch.Generator().manual_seed(0)
+    return *(torch.randn(2, 270, heads, 9, generator=g) for heads in (2, 1, 1)), True, 200
 
 
 def recurrence_arguments(cell: str) -> tuple:
@@ -75,6 +87,12 @@ def test_every_instruction_set_gives_the_reference(isa, monkeypatch) -> None:
         # the tolerance of float32 over 40 steps of values near 1
         scanned = ops.scan.kernels["native"](*scan_arguments())
         torch.testing.assert_close(scanned, ops.scan.reference(*scan_arguments()), rtol=1e-5, atol=1e-5)
+        for op, given in ((linear, linear_arguments()), (attention, attention_arguments())):
+            leaves = [part.requires_grad_() for part in given if isinstance(part, torch.Tensor)]
+            y, expected = op.kernels["native"](*given), op.reference(*given)
+            torch.testing.assert_close(y, expected, rtol=1e-5, atol=1e-5)
+            found = torch.autograd.grad(y.sin().sum(), leaves)
+            torch.testing.assert_close(found, torch.autograd.grad(expected.sin().sum(), leaves), rtol=1e-4, atol=1e-4)
         for cell in CELLS:
             y, after = ops.recurrence.kernels["native"](*recurrence_arguments(cell))
             expected, expected_after = ops.recurrence.reference(*recurrence_arguments(cell))
