@@ -57,12 +57,13 @@ class LinearAttentionMixer(SequenceMixer):
     def forward(self, x: Tensor, state: State | None = None, where: Where | None = None) -> tuple[Tensor, State | None]:
         """Mix along time under the contract."""
         q, k, v = self.enter(x).unflatten(2, (3, -1, self.head_width)).unbind(2)
-        key, v = silenced(where, F.elu(k) + 1, v)
+        key, v = silenced(where, features(k), v)
         value = torch.cat([v, torch.ones_like(v[..., :1])], dim=-1)
         before = state[0] if state else None
-        answer, s = associative(F.elu(q) + 1, key, value, None, starts(where), before, state is not None, self.chunk)
-        # at padding in front nothing has been seen
-        y = answer[..., :-1] / answer[..., -1:].clamp(min=1e-6)
+        answer, s = associative(features(q), key, value, None, starts(where), before, state is not None, self.chunk)
+        total = answer[..., -1:]
+        # at padding in front nothing has been seen; the slope of 1 / total must be finite, too
+        y = answer[..., :-1] / torch.where(total < torch.finfo(total.dtype).tiny, 1.0, total)
         return self.out(y.flatten(2)), None if state is None else (s,)
 
     def cost(self, batch: int, length: int) -> Cost:
@@ -77,3 +78,8 @@ class LinearAttentionMixer(SequenceMixer):
             state_bytes=batch * heads * inner * (inner + 1) * max(size, 4),
             depth=3 + max(-(-length // self.chunk) - 1, 0).bit_length(),
         )
+
+
+def features(x: Tensor) -> Tensor:
+    """Return elu(x) + 1, which is e^x below 0, without the cancellation of that sum."""
+    return F.relu(x) + x.clamp(max=0.0).exp()

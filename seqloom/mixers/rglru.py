@@ -116,5 +116,7 @@ class RGLRUMixer(SequenceMixer):
         dtype = torch.promote_types(u.dtype, torch.float32)
         r, i = (part.flatten(2).to(dtype).sigmoid() for part in gates.chunk(2, dim=-1))
         log_a = SHARPNESS * r * F.logsigmoid(self.decay).to(dtype)
-        entering = (-torch.expm1(2 * log_a)).sqrt() * i * u.to(dtype)
+        # where a gate is closed a = 1, and the root's slope would be infinite
+        left = (-torch.expm1(2 * log_a)).clamp(min=torch.finfo(dtype).tiny)
+        entering = left.sqrt() * i * u.to(dtype)
         return kept(log_a.exp(), entering, where)
