@@ -14,7 +14,7 @@ from seqloom.ops.tape import Tape, Unrecorded, Vector
 
 
 class BackboneMixer(SequenceMixer):
-    """Blocks one after another, and a last norm where theirs stand before; its state is the tuple of theirs."""
+    """Blocks one after another, and perhaps a last norm; its state is the tuple of theirs."""
 
     def __init__(self, spec: "Backbone", width: int) -> None:
         super().__init__()
@@ -27,7 +27,8 @@ class BackboneMixer(SequenceMixer):
             Block(mixer, width, channel, spec.expand, spec.dropout, spec.norm, spec.placement, spec.eps, spec.bias)
             for mixer, channel in zip(mixers, channels, strict=True)
         )
-        self.norm = make_norm(spec.norm, width, spec.eps) if spec.placement == "pre" else nn.Identity()
+        last = spec.placement == "pre" if spec.last is None else spec.last
+        self.norm = make_norm(spec.norm, width, spec.eps) if last else nn.Identity()
         self.causal = all(mixer.causal for mixer in mixers)
         self.reads = any(mixer.reads for mixer in mixers)
         self.register_load_state_dict_pre_hook(from_torch)
@@ -61,8 +62,9 @@ class Backbone(MixerSpec):
     """A pattern of mixers in residual blocks: `Backbone(pattern=(GRU(), Attention(window=128)) * 2)`.
 
     A state_dict of torch.nn.TransformerEncoder loads as it is into one of
-    `Attention(heads=h, causal=False, rotary=None, bias=True)` with norm="layer", bias=True, eps=1e-5, the activation as
-    `channel`, and placement "pre" for norm_first.
+    `Attention(heads=h, causal=False, rotary=None, bias=b)` with norm="layer", bias=b, eps=1e-5, the activation as
+    `channel`, placement "pre" for norm_first, and `last` as to whether the encoder has a `norm`. The biases that ours
+    has and an encoder of bias=False has not begin at zero: the answers are equal.
     """
 
     pattern: tuple[MixerSpec, ...]
@@ -71,6 +73,7 @@ class Backbone(MixerSpec):
     dropout: float = pydantic.Field(default=0.0, ge=0, lt=1)
     norm: Norm = "rms"  # RMSNorm, or LayerNorm
     placement: Placement = "pre"  # norms before what they feed, behind each sum, or neither norms nor sums
+    last: bool | None = None  # whether a norm stands behind the last block; None: if placement is "pre"
     eps: float = pydantic.Field(default=1e-6, gt=0)  # of the norms
     bias: bool = False  # of the channel mixers
     joined: bool = False  # mixers before one that reads a memory share its channel mixer, as in Transformer decoders

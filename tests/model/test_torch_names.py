@@ -12,32 +12,58 @@ from seqloom.model.backbone import Backbone
 
 @pytest.mark.parametrize("activation", ["relu", "gelu"])
 @pytest.mark.parametrize("first", [True, False])
-def test_a_transformer_encoder_of_torch_loads_and_answers_alike(first, activation) -> None:
+@pytest.mark.parametrize("last", [True, False])
+@pytest.mark.parametrize("bias", [True, False])
+def test_a_transformer_encoder_of_torch_loads_and_answers_alike(first, last, bias, activation) -> None:
     layer = torch.nn.TransformerEncoderLayer(
-        16, 4, 40, dropout=0.0, activation=activation, batch_first=True, norm_first=first
+        16, 4, 40, dropout=0.0, activation=activation, batch_first=True, norm_first=first, bias=bias
     )
-    norm = torch.nn.LayerNorm(16) if first else None
+    norm = torch.nn.LayerNorm(16, bias=bias) if last else None
     theirs = torch.nn.TransformerEncoder(layer, 3, norm, enable_nested_tensor=False)
     for parameter in theirs.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
     ours = Backbone(
-        pattern=(Attention(heads=4, causal=False, rotary=None, bias=True),) * 3,
+        pattern=(Attention(heads=4, causal=False, rotary=None, bias=bias),) * 3,
         channel=activation,
         expand=2.5,
         norm="layer",
         placement="pre" if first else "post",
+        last=last,
         eps=1e-5,
-        bias=True,
+        bias=bias,
     ).build(16)
+    for parameter in ours.parameters():
+        torch.nn.init.normal_(parameter)  # what is not loaded would show
     given = theirs.state_dict()
     kept = copy.deepcopy(given)
     ours.load_state_dict(given)
     assert set(given) == set(kept)  # what was handed in is left as it was
     x = torch.randn(2, 9, 16)
     torch.testing.assert_close(ours(x)[0], theirs(x), rtol=0, atol=1e-5)
-    del given["layers.1.linear1.bias"]
-    with pytest.raises(RuntimeError, match=r"blocks\.1\.channel\.enter\.bias"):
-        ours.load_state_dict(given)
+
+
+@pytest.mark.parametrize(
+    ("bias", "lacking", "ours"),
+    [
+        (True, "layers.1.linear1.bias", r"blocks\.1\.channel\.enter\.bias"),
+        (True, "layers.1.self_attn.out_proj.bias", r"blocks\.1\.mixer\.out\.bias"),
+        (False, "layers.1.norm1.weight", r"blocks\.1\.mixer_norm\.weight"),
+    ],
+)
+def test_a_key_that_an_encoder_of_torch_lacks_is_named(bias, lacking, ours) -> None:
+    layer = torch.nn.TransformerEncoderLayer(16, 4, 40, batch_first=True, bias=bias)
+    given = torch.nn.TransformerEncoder(layer, 3, enable_nested_tensor=False).state_dict()
+    del given[lacking]
+    backbone = Backbone(
+        pattern=(Attention(heads=4, causal=False, rotary=None, bias=bias),) * 3,
+        channel="relu",
+        expand=2.5,
+        norm="layer",
+        placement="post",
+        bias=bias,
+    ).build(16)
+    with pytest.raises(RuntimeError, match=ours):
+        backbone.load_state_dict(given)
 
 
 @pytest.mark.parametrize("method", ["LoraConfig", "AdaLoraConfig"])
