@@ -18,7 +18,7 @@ class Tokens(Spec):
 
     kind: Literal["tokens"] = "tokens"
     vocabulary: int = pydantic.Field(default=256, gt=0)
-    dropout: float = pydantic.Field(default=0.0, ge=0, lt=1)
+    dropout: float = pydantic.Field(default=0.0, ge=0, lt=1)  # on the sum
     positions: PositionKind = "none"  # added to the vectors; rotary positions and kin are attention's
     max_length: int = pydantic.Field(default=512, gt=0)  # of a document, with learnt positions
     kinds: int = pydantic.Field(default=0, ge=0)  # kinds of sentences, the first of which is added; 0: none
@@ -36,12 +36,13 @@ class Values(Spec):
 
     kind: Literal["values"] = "values"
     channels: int = pydantic.Field(default=1, gt=0)
+    dropout: float = pydantic.Field(default=0.0, ge=0, lt=1)  # on the sum
     positions: PositionKind = "none"  # added to the vectors
     max_length: int = pydantic.Field(default=512, gt=0)  # steps of a document, with learnt positions
 
     def build(self, width: int) -> "ValuesFrontend":
         """Return the module."""
-        return ValuesFrontend(self.channels, 1, width, _positions(self, width))
+        return ValuesFrontend(self, 1, width)
 
 
 class Patches(Spec):
@@ -53,12 +54,13 @@ class Patches(Spec):
     kind: Literal["patches"] = "patches"
     channels: int = pydantic.Field(default=1, gt=0)
     size: int = pydantic.Field(default=8, gt=0)
+    dropout: float = pydantic.Field(default=0.0, ge=0, lt=1)  # on the sum
     positions: PositionKind = "none"  # added to the vectors
     max_length: int = pydantic.Field(default=512, gt=0)  # patches of a document, with learnt positions
 
     def build(self, width: int) -> "ValuesFrontend":
         """Return the module."""
-        return ValuesFrontend(self.channels, self.size, width, _positions(self, width))
+        return ValuesFrontend(self, self.size, width)
 
 
 Frontend = Annotated[Tokens | Values | Patches, pydantic.Field(discriminator="kind")]
@@ -108,10 +110,6 @@ def sinusoids(position: Tensor, width: int) -> Tensor:
     return torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(-2)[..., :width]
 
 
-def _positions(spec: Values | Patches, width: int) -> Positions | None:
-    return None if spec.positions == "none" else Positions(spec.positions, width, spec.max_length)
-
-
 class TokensFrontend(nn.Module):
     """Look token vectors up."""
 
@@ -148,11 +146,12 @@ class TokensFrontend(nn.Module):
 class ValuesFrontend(nn.Module):
     """Project values, one step or one patch of steps at a time."""
 
-    def __init__(self, channels: int, size: int, width: int, positions: Positions | None = None) -> None:
+    def __init__(self, spec: Values | Patches, size: int, width: int) -> None:
         super().__init__()
         self.size = size
-        self.positions = positions
-        self.project = Linear(channels * size, width)
+        self.positions = None if spec.positions == "none" else Positions(spec.positions, width, spec.max_length)
+        self.project = Linear(spec.channels * size, width)
+        self.dropout = nn.Dropout(spec.dropout)
 
     def forward(self, inputs: Tensor, segment: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """Map (B, T, C) to (B, T / size, D), and the segment alike.
@@ -178,7 +177,7 @@ class ValuesFrontend(nn.Module):
 
     def place(self, x: Tensor, where: Where | None) -> Tensor:
         """Add to (B, T, D) what depends on the place of each step."""
-        return x if self.positions is None else self.positions(x, where)
+        return self.dropout(x if self.positions is None else self.positions(x, where))
 
     def _projected(self, inputs: Tensor) -> Tensor:
         # what blocks add to keeps the parameters' precision, also under autocast

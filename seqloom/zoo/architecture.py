@@ -39,7 +39,7 @@ class Architecture(Spec):
     layers: int = pydantic.Field(default=2, gt=0)  # blocks
     channel: Channel = "swiglu"  # mixer along channels in each block
     expand: float = pydantic.Field(default=2.0, gt=0)  # its inner width / width
-    dropout: float = pydantic.Field(default=0.0, ge=0, lt=1)  # on what each block adds
+    dropout: float = pydantic.Field(default=0.0, ge=0, lt=1)  # on what blocks add, and where the source says
 
     def pattern(self, causal: bool) -> tuple[MixerSpec, ...]:
         """Return the mixers, one a block; they may see the future unless `causal`."""
@@ -60,6 +60,10 @@ class Architecture(Spec):
         if causal and self.needs == "future":
             raise ValueError(f"{self.name()} sees the future, and this task is causal: take gpt, lstm or mamba2")
         return ModelSpec(frontend=frontend, backbone=self.backbone(causal), head=head, width=self.width)
+
+    def dropped(self, frontend: Frontend) -> Frontend:
+        """Return the frontend with dropout on its sum: the model's, or its own where that is more."""
+        return frontend.replace(dropout=max(frontend.dropout, self.dropout))
 
     def standard(self, vocabulary: int) -> ModelSpec:
         """Return the model of text with a vocabulary: causal if it can be."""

@@ -42,7 +42,8 @@ class BERT(Architecture):
 
     def pattern(self, causal: bool) -> tuple[MixerSpec, ...]:
         """Return the mixers, one a block."""
-        return (Attention(heads=self.heads, causal=False, rotary=None, bias=True),) * self.layers
+        attention = Attention(heads=self.heads, causal=False, rotary=None, bias=True, dropout=self.dropout)
+        return (attention,) * self.layers
 
     def backbone(self, causal: bool) -> Backbone:
         """Return the blocks."""
@@ -59,7 +60,7 @@ class BERT(Architecture):
 
     def model(self, frontend: Frontend, head: Head, causal: bool) -> ModelSpec:
         """Return the whole model for a task's frontend and head."""
-        placed = frontend.replace(positions="learned", max_length=self.max_length)
+        placed = self.dropped(frontend).replace(positions="learned", max_length=self.max_length)
         if isinstance(placed, Tokens):
             placed = placed.replace(kinds=2, norm=True)
         spec = super().model(placed, head, causal)

@@ -43,7 +43,8 @@ class GPT(Architecture):
 
     def pattern(self, causal: bool) -> tuple[MixerSpec, ...]:
         """Return the mixers, one a block."""
-        return (Attention(heads=self.heads, causal=causal, rotary=None, bias=True),) * self.layers
+        attention = Attention(heads=self.heads, causal=causal, rotary=None, bias=True, dropout=self.dropout)
+        return (attention,) * self.layers
 
     def backbone(self, causal: bool) -> Backbone:
         """Return the blocks."""
@@ -59,7 +60,8 @@ class GPT(Architecture):
 
     def model(self, frontend: Frontend, head: Head, causal: bool) -> ModelSpec:
         """Return the whole model for a task's frontend and head."""
-        spec = super().model(frontend.replace(positions="learned", max_length=self.max_length), head, causal)
+        placed = self.dropped(frontend).replace(positions="learned", max_length=self.max_length)
+        spec = super().model(placed, head, causal)
         if isinstance(head, NextToken) and isinstance(frontend, Tokens) and head.vocabulary == frontend.vocabulary:
             return spec.replace(head=head.replace(tied=True))
         return spec

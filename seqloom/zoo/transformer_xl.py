@@ -7,7 +7,10 @@ import pydantic
 from seqloom.mixers.relative import Relative
 from seqloom.model.backbone import Backbone
 from seqloom.model.block import Channel
+from seqloom.model.frontend import Frontend
+from seqloom.model.head import Head
 from seqloom.model.mixer import MixerSpec
+from seqloom.model.model import ModelSpec
 from seqloom.zoo.architecture import Architecture
 
 
@@ -49,3 +52,7 @@ class TransformerXL(Architecture):
             eps=1e-5,
             bias=True,
         )
+
+    def model(self, frontend: Frontend, head: Head, causal: bool) -> ModelSpec:
+        """Return the whole model for a task's frontend and head."""
+        return super().model(self.dropped(frontend), head, causal)

@@ -57,4 +57,5 @@ class ViT(Architecture):
 
     def model(self, frontend: Frontend, head: Head, causal: bool) -> ModelSpec:
         """Return the whole model for a task's frontend and head."""
-        return super().model(frontend.replace(positions="learned", max_length=self.max_length), head, causal)
+        placed = self.dropped(frontend).replace(positions="learned", max_length=self.max_length)
+        return super().model(placed, head, causal)

@@ -7,6 +7,8 @@ import seqloom
 from seqloom.core.registry import catalog
 from seqloom.core.spec import resolve
 from seqloom.core.types import FRESH, state_bytes
+from seqloom.model.frontend import Patches, Tokens, Values
+from seqloom.model.head import Labels, NextToken
 from seqloom.zoo.architecture import SIZES, Architecture, count_parameters
 
 # parameters without the token table of 256, at each turn of the dial
@@ -85,9 +87,6 @@ def test_wrong_names_presets_and_settings_are_refused() -> None:
 
 
 def test_models_say_which_tasks_they_cannot_do() -> None:
-    from seqloom.model.frontend import Tokens
-    from seqloom.model.head import NextToken
-
     with pytest.raises(ValueError, match="bert sees the future, and this task is causal"):
         resolve(Architecture, "bert").model(Tokens(), NextToken(), True)
     with pytest.raises(ValueError, match="seq2seq reads a source"):
@@ -161,3 +160,32 @@ def test_positions_learnt_end_with_a_clear_message() -> None:
     model = seqloom.build("gpt", vocabulary=11, width=16, max_length=8)
     with pytest.raises(ValueError, match="9 steps is longer than the 8 positions learnt"):
         model(torch.zeros(1, 9, dtype=torch.int64))
+
+
+@pytest.mark.parametrize(
+    ("name", "weights"), [("bert", 0.1), ("gpt", 0.1), ("vit", 0), ("transformer", 0), ("transformer_xl", 0)]
+)
+def test_dropout_stands_where_the_papers_put_it(name, weights) -> None:
+    spec = resolve(Architecture, name).replace(dropout=0.1).standard(50)
+    assert spec.frontend.dropout == 0.1 and spec.backbone.dropout == 0.1
+    assert all(getattr(mixer, "dropout", 0) == weights for mixer in spec.backbone.pattern)
+    # a task's own frontend keeps what it says, where that is more
+    if name != "transformer":
+        for frontend in (Tokens(dropout=0.5), Values(dropout=0.5), Patches(dropout=0.5)):
+            assert resolve(Architecture, name).model(frontend, Labels(classes=3), False).frontend.dropout == 0.5
+
+
+@pytest.mark.parametrize("frontend", [Tokens(vocabulary=9, dropout=0.5), Values(dropout=0.5), Patches(dropout=0.5)])
+def test_frontends_drop_in_training_alone(frontend) -> None:
+    module = frontend.build(8)
+    given = torch.randint(9, (1, 16)) if frontend.kind == "tokens" else torch.randn(1, 16, 1)
+    x = module(given, None)[0]
+    assert (module.train().place(x, None) == 0).any()
+    assert torch.equal(module.eval().place(x, None), x)
+
+
+@pytest.mark.parametrize("name", ["bert", "gpt"])
+def test_a_model_with_dropout_keeps_its_published_form(name, tmp_path) -> None:
+    model = seqloom.build(name, vocabulary=50, width=16, dropout=0.1)
+    model.save_pretrained(tmp_path)
+    assert seqloom.load(tmp_path).spec == model.spec
