@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import pydantic
 import torch
@@ -41,6 +41,13 @@ class Architecture(Spec):
     expand: float = pydantic.Field(default=2.0, gt=0)  # its inner width / width
     dropout: float = pydantic.Field(default=0.0, ge=0, lt=1)  # on what blocks add, and where the source says
 
+    @pydantic.model_validator(mode="after")
+    def _heeded(self) -> Self:
+        default = type(self).__pydantic_fields__["expand"].default  # type: ignore[attr-defined]
+        if self.channel == "none" and self.expand != default:
+            raise ValueError(f"expand={self.expand:g} widens channel mixers, and channel='none' has none: leave it out")
+        return self
+
     def pattern(self, causal: bool) -> tuple[MixerSpec, ...]:
         """Return the mixers, one a block; they may see the future unless `causal`."""
         raise TypeError(f"{type(self).__name__} has no pattern")
@@ -69,20 +76,25 @@ class Architecture(Spec):
         """Return the model of text with a vocabulary: causal if it can be."""
         return self.model(Tokens(vocabulary=vocabulary), NextToken(vocabulary=vocabulary), self.needs != "future")
 
-    def sized(self, preset: str) -> "Architecture":
+    def sized(self, preset: str, **settings: Any) -> "Architecture":
         """Return the architecture at a published size, or at one of SIZES, by the dial of blocks and heads.
 
+        Settings go before the preset's; the width is then fitted to the size with them.
+
         Raises:
-            ValueError: no such preset.
+            ValueError: no such preset or setting, or a width beside a size that it follows from.
         """
         if preset in self.presets:
-            return self.replace(**self.presets[preset])
+            return self.replace(**{**self.presets[preset], **settings})
         if preset not in SIZES:
             known = [*self.presets, *SIZES]
-            raise ValueError(f"{self.name()} has no preset '{preset}'{nearest(preset, known)}")
+            raise ValueError(f"{self.name()} has no preset '{preset}'{nearest(str(preset), known)}")
+        if "width" in settings:
+            raise ValueError(f"preset='{preset}' fits the width to its size: give width or preset, not both")
         parameters, layers, heads = SIZES[preset]
         heads_too = {"heads": heads} if "heads" in self.__dataclass_fields__ else {}
-        return _fitted(self.replace(layers=layers, **heads_too), lambda found: found.standard(256), parameters)
+        found = self.replace(**{"layers": layers, **heads_too, **settings})
+        return _fitted(found, lambda found: found.standard(256), parameters)
 
     def unit(self) -> int:
         """Return what widths must be a multiple of: whole vectors, and heads of whole pairs."""
@@ -146,15 +158,18 @@ def build(name: str, preset: str | None = None, vocabulary: int = 256, seed: int
         preset: a size, "1m", "10m", "100m", "1b" parameters without the token table, or one of its published sizes.
         vocabulary: number of tokens.
         seed: of the initial weights.
-        **settings: of the Architecture's fields, over the preset's.
+        **settings: of the Architecture's fields, over the preset's; the width is fitted to a size with them.
 
     Raises:
         ValueError: unknown name, preset or setting, or sizes that do not divide.
     """
+    if not isinstance(name, str):
+        raise ValueError(f"build needs a model's name, such as 'gpt', got {name!r}: `seqloom list models` shows them")
+    if not isinstance(vocabulary, int) or vocabulary < 1:
+        raise ValueError(f"vocabulary={vocabulary!r}: a model of text needs at least one token")
     architecture = resolve(Architecture, {"name": name})
-    if preset is not None:
-        architecture = architecture.sized(preset)
-    return architecture.replace(**settings).standard(vocabulary).build(seed)
+    architecture = architecture.replace(**settings) if preset is None else architecture.sized(preset, **settings)
+    return architecture.standard(vocabulary).build(seed)
 
 
 def directed(mixer: MixerSpec, causal: bool) -> MixerSpec:

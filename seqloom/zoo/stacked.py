@@ -37,5 +37,5 @@ class Stacked(Architecture):
         return (directed(self.mixer, causal),) * self.layers
 
     def backbone(self, causal: bool) -> Backbone:
-        """Return the layers, one on the other."""
-        return Backbone(pattern=self.pattern(causal), channel="none", dropout=self.dropout, placement="bare")
+        """Return the layers, one on the other; with any channel mixer they are refused when built."""
+        return super().backbone(causal).replace(placement="bare")

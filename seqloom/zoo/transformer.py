@@ -7,6 +7,7 @@ import pydantic
 from seqloom.mixers.attention import Attention
 from seqloom.mixers.cross import Cross
 from seqloom.model.backbone import Backbone
+from seqloom.model.block import Channel
 from seqloom.model.frontend import Tokens
 from seqloom.model.head import NextToken
 from seqloom.model.mixer import MixerSpec
@@ -44,12 +45,18 @@ class Transformer(Architecture):
         "base": {"width": 512, "layers": 6, "heads": 8, "expand": 4.0},
         "big": {"width": 1024, "layers": 6, "heads": 16, "expand": 4.0},
     }
+    channel: Channel | None = None  # mixer along channels; None: relu as published, swiglu in a task's stack
     heads: int = pydantic.Field(default=4, gt=0)  # parallel attentions
     window: int | None = pydantic.Field(default=None, gt=0)  # steps seen; None: all
 
     def pattern(self, causal: bool) -> tuple[MixerSpec, ...]:
         """Return the mixers, one a block."""
         return (Attention(heads=self.heads, window=self.window, causal=causal),) * self.layers
+
+    def backbone(self, causal: bool) -> Backbone:
+        """Return the blocks of a task's stack."""
+        channel = self.channel or "swiglu"
+        return Backbone(pattern=self.pattern(causal), channel=channel, expand=self.expand, dropout=self.dropout)
 
     def standard(self, vocabulary: int) -> ModelSpec:
         """Return encoder and decoder of 2017 between texts of one vocabulary."""
@@ -67,7 +74,7 @@ class Transformer(Architecture):
     def _published(self, pattern: tuple[MixerSpec, ...]) -> Backbone:
         return Backbone(
             pattern=pattern,
-            channel="relu",
+            channel=self.channel or "relu",
             expand=self.expand,
             dropout=self.dropout,
             norm="layer",

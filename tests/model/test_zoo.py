@@ -86,6 +86,49 @@ def test_wrong_names_presets_and_settings_are_refused() -> None:
         seqloom.build("gru_transformer", recurrent=2)
 
 
+@pytest.mark.parametrize(
+    ("name", "settings", "message"),
+    [
+        ("stacked", {"channel": "gelu"}, "have no channel mixer 'gelu'"),
+        ("stacked", {"expand": 3.0}, "expand=3 widens channel mixers"),
+        ("mamba2", {"expand": 8.0}, "expand=8 widens channel mixers"),
+        ("gpt", {"preset": "1m", "width": 64}, "preset='1m' fits the width to its size"),
+        (None, {}, "needs a model's name"),
+        ("gpt", {"preset": 10}, "gpt has no preset '10'"),
+        ("gpt", {"vocabulary": 0}, "vocabulary=0: a model of text needs at least one token$"),
+    ],
+)
+def test_a_setting_that_cannot_be_obeyed_is_refused_in_a_sentence(name, settings, message) -> None:
+    with pytest.raises(ValueError, match=message):
+        seqloom.build(name, **settings)
+
+
+def test_a_channel_mixer_that_is_asked_for_is_built() -> None:
+    for channel, built in ((None, "relu"), ("gelu", "gelu"), ("swiglu", "swiglu")):
+        spec = resolve(Architecture, {"name": "transformer", "channel": channel})
+        whole = spec.standard(50)
+        assert whole.encoder is not None and whole.encoder.backbone.channel == whole.backbone.channel == built
+        assert spec.backbone(True).channel == (channel or "swiglu")
+    assert seqloom.build("mamba2", width=16, channel="gelu", expand=8.0).spec.backbone.expand == 8.0
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("gpt", {"heads": 16}),
+        ("gpt", {"layers": 2, "max_length": 64}),
+        ("transformer", {"channel": "gelu", "heads": 2}),
+        ("griffin", {"layers": 6}),
+        ("gru", {"expand": 3.0}),
+    ],
+)
+def test_a_preset_keeps_its_size_with_settings_over_it(name, settings) -> None:
+    architecture = resolve(Architecture, name).sized("1m", **settings)
+    assert all(getattr(architecture, key) == value for key, value in settings.items() if key != "expand")
+    assert abs(count_parameters(architecture.standard(256), embeddings=False) - 1_000_000) <= 20_000
+    assert seqloom.build("gpt", preset="small", layers=1, width=96).spec.width == 96
+
+
 def test_models_say_which_tasks_they_cannot_do() -> None:
     with pytest.raises(ValueError, match="bert sees the future, and this task is causal"):
         resolve(Architecture, "bert").model(Tokens(), NextToken(), True)
