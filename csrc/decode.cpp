@@ -20,7 +20,7 @@ struct Instruction {
 };
 
 struct Step {
-  int64_t token, position, seen;  // seen: steps that the caches hold
+  int64_t token, position;  // of the step: as many steps were before it
 };
 
 constexpr int L = LANES<float>;
@@ -153,35 +153,35 @@ void rotate(const Instruction& i, const Step& step) {
   }
 }
 
-// x = q (n heads) | k | v (groups heads), each of width k; state, more: keys and values (groups, m, k), m their room.
-// Attend to the last `adds` steps, the step's own among them (0: all), z a vector for m scores; number: the scale.
+// x = q (n heads) | k | v (groups heads), each of width k; state, more: keys and values (groups, m, k) of the last m
+// steps, step t at place t % m, which the step itself takes. Attend to them; z: m scores; number: the scale.
 void attend(const Instruction& i, const Step& step) {
   const int64_t width = i.k, share = i.n / i.groups;
   const float *keys = i.x + i.n * width, *values = keys + i.groups * width;
-  const int64_t count = step.seen + 1, first = i.adds && count > i.adds ? count - i.adds : 0;
+  const int64_t at = step.position % i.m, count = step.position < i.m ? step.position + 1 : i.m;
   float* scores = const_cast<float*>(i.z);
   for (int64_t g = 0; g < i.groups; ++g) {
     float *key = i.state + g * i.m * width, *value = i.more + g * i.m * width;
-    __builtin_memcpy(key + step.seen * width, keys + g * width, width * sizeof(float));
-    __builtin_memcpy(value + step.seen * width, values + g * width, width * sizeof(float));
+    __builtin_memcpy(key + at * width, keys + g * width, width * sizeof(float));
+    __builtin_memcpy(value + at * width, values + g * width, width * sizeof(float));
     for (int64_t h = g * share; h < (g + 1) * share; ++h) {
       const float* query = i.x + h * width;
       float highest = -__builtin_inff();
-      for (int64_t t = first; t < count; ++t) {
+      for (int64_t t = 0; t < count; ++t) {
         scores[t] = dot(query, key + t * width, width) * static_cast<float>(i.number);
         highest = scores[t] > highest ? scores[t] : highest;
       }
       V sums{};
-      stretches(count - first, [&](int64_t j, int n) {
-        V e = exponential(take(scores + first + j, n) - highest);
-        put(scores + first + j, e, n);
-        if (n < L) e = load(scores + first + j, n);
+      stretches(count, [&](int64_t j, int n) {
+        V e = exponential(take(scores + j, n) - highest);
+        put(scores + j, e, n);
+        if (n < L) e = load(scores + j, n);
         sums += e;
       });
       const float share_of = 1.0f / total(sums);
       stretches(width, [&](int64_t j, int n) {
         V sum{};
-        for (int64_t t = first; t < count; ++t) sum += scores[t] * take(value + t * width + j, n);
+        for (int64_t t = 0; t < count; ++t) sum += scores[t] * take(value + t * width + j, n);
         put(i.y + h * width + j, sum * share_of, n);
       });
     }
@@ -272,8 +272,8 @@ void run(const Instruction& i, const Step& step) {
 
 }  // namespace
 
-// Run a program for one token: its number, its position in the document, and how many steps the caches hold.
-EXPORT(decode_f32)(const Instruction* program, int64_t count, int64_t token, int64_t position, int64_t seen) {
-  const Step step{token, position, seen};
+// Run a program for one token: its number, and its position in the document.
+EXPORT(decode_row_f32)(const Instruction* program, int64_t count, int64_t token, int64_t position) {
+  const Step step{token, position};
   for (int64_t i = 0; i < count; ++i) run(program[i], step);
 }

@@ -102,10 +102,6 @@ class AttentionMixer(SequenceMixer):
         apart = position[1:] - position[:-1]
         if self._sloped() or not len(ids) or not bool((ids == ids[0]).all() & (ids != 0).all() & (apart == 1).all()):
             raise Unrecorded("ALiBi, padding and several documents have no native step.")
-        if self.window is not None and len(ids) <= int(position[-1]):
-            # what the caches hold counts from the first step
-            missing = int(position[-1]) + 1 - len(ids)
-            past = Entries(*(torch.cat([part.new_zeros((1, missing, *part.shape[2:])), part], dim=1) for part in past))
         entering = tape.linear(self.enter, x)
         inner = entering.size // (self.shared + 2) * self.shared
         if self.rotary is not None:

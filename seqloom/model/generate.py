@@ -90,7 +90,7 @@ def _tokens(
         with torch.inference_mode():
             logits, state = model.last(prompt, FRESH, segment, memory)
             token = sampling.draw(logits, generator)
-            play = _native_step(model, state, steps - 1, segment)
+            play = _native_step(model, state, segment) if steps > 1 else None
         for step in range(steps):
             yield token
             if step + 1 < steps:
@@ -104,12 +104,12 @@ def _tokens(
         model.train(training)
 
 
-def _native_step(model: Model, state: State, steps: int, segment: Tensor | None) -> Decoder | None:
+def _native_step(model: Model, state: State, segment: Tensor | None) -> Decoder | None:
     """Return the native decoder where there is one: a single row without padding on a CPU, in float32."""
-    if steps < 1 or segment is not None or torch.is_autocast_enabled("cpu"):
+    if segment is not None or torch.is_autocast_enabled("cpu"):
         return None
     try:
-        return decoder(model, state, steps)
+        return decoder(model, state)
     except Unrecorded:
         return None
 

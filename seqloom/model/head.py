@@ -132,9 +132,11 @@ class NextTokenHead(nn.Module):
         """Map (B, T, D) to logits (B, T, V); `table` (V, D) are the frontend's token vectors."""
         if self.transform is not None and self.norm is not None:
             x = self.norm(F.gelu(self.transform(x)))
-        weight = table if self.project is None else self.project.weight
-        assert weight is not None
-        return linear(x, weight, self.bias)
+        if self.project is None:
+            assert table is not None
+            return linear(x, table, self.bias)
+        y = self.project(x)  # the module itself, which an adapter may have replaced
+        return y if self.bias is None else y + self.bias
 
     def matrices(self, table: Tensor | None) -> list[Tensor]:
         """Return the matrices that a step is multiplied with; `table` are the frontend's token vectors."""

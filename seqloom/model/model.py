@@ -86,8 +86,14 @@ class Model(nn.Module):
 
     @property
     def table(self) -> Tensor | None:
-        """Return the token vectors (V, D), which a tied head uses; None without tokens."""
-        return self.frontend.embedding.weight if isinstance(self.frontend, TokensFrontend) else None
+        """Return the token vectors (V, D) as the map of a tied head; None for a head with a map of its own."""
+        if not (self.spec.head.kind == "next_token" and self.spec.head.tied):
+            return None
+        embedding = self.frontend.embedding
+        assert isinstance(embedding, nn.Module)
+        weight: Tensor = embedding.weight  # type: ignore[assignment]
+        # an adapter in its place adds to the vectors: all are looked up, so that input and output stay tied
+        return weight if type(embedding) is nn.Embedding else embedding(torch.arange(len(weight), device=weight.device))
 
     @property
     def n_parameters(self) -> int:

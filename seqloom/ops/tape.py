@@ -1,7 +1,8 @@
 """A model's step recorded once and played natively: decoding one row without the framework's overhead.
 
 Modules write their step to a `Tape` as instructions on vectors; `Decoder` plays them in C++ (csrc/decode.cpp). Weights
-are read where they stand, so that nothing is packed or copied; states are copied when recorded.
+are read where they stand, so that nothing is packed or copied; states are copied when recorded. What attention keeps
+grows by doubling up to its window, so that memory follows the steps played, not those that might be.
 """
 
 import ctypes
@@ -17,6 +18,7 @@ _OPERATIONS = (
     "embed", "layer_norm", "rms_norm", "linear", "gate", "rotate", "attend", "cell", "convolve", "selective",
 )  # fmt: skip
 _ACTIVATIONS = ("identity", "relu", "gelu", "gelu_tanh", "silu", "sigmoid")
+ROOM = 64  # steps that a cache holds at first, at least
 _CELLS = ("tanh", "relu", "lstm", "gru")
 _INTEGERS = ("operation", "activation", "n", "m", "k", "groups", "adds")
 _NUMBERS = ("number", "other")
@@ -52,28 +54,72 @@ class Vector(NamedTuple):
         return self.memory.shape[0]
 
 
+class Cache:
+    """Keys and values (G, room, K) of one attention, step t at place t % room, and room for as many scores."""
+
+    def __init__(self, instruction: int, kept: list[Tensor], seen: int, window: int | None) -> None:
+        """Take over keys and values (S, G, K) of the last S of the steps seen."""
+        self._instruction, self._window = instruction, window
+        self.room = self._within(max(2 * seen, ROOM))
+        self._tensors = [self._empty(part) for part in kept]
+        for cache, part in zip(self._tensors, kept, strict=True):
+            last = part[max(len(part) - self.room, 0) :]
+            cache[:, torch.arange(seen - len(last), seen) % self.room] = last.transpose(0, 1)
+        self._scores = torch.empty(self.room, dtype=torch.float32, device="cpu")
+
+    def grow(self, program: Any) -> None:
+        """Double the room of a full cache, up to the window, and tell the program where it stands now."""
+        held, self.room = self._tensors, self._within(2 * self.room)
+        self._tensors = [self._empty(part.transpose(0, 1)) for part in held]
+        for cache, part in zip(self._tensors, held, strict=True):
+            cache[:, : part.shape[1]] = part
+        self._scores = torch.empty(self.room, dtype=torch.float32, device="cpu")
+        self.place(program)
+
+    def place(self, program: Any) -> None:
+        """Write the room and the addresses into the program."""
+        instruction = program[self._instruction]
+        instruction.m, instruction.z = self.room, self._scores.data_ptr()
+        instruction.state, instruction.more = (part.data_ptr() for part in self._tensors)
+
+    def full(self, seen: int) -> bool:
+        """Return whether one more step would push out one that is still seen."""
+        return seen >= self.room and self.room != self._window
+
+    def _within(self, room: int) -> int:
+        return room if self._window is None else min(room, self._window)
+
+    def _empty(self, like: Tensor) -> Tensor:
+        # not zeros: pages that no step has reached stay untouched
+        return torch.empty((like.shape[1], self.room, like.shape[2]), dtype=torch.float32, device="cpu")
+
+
 class Tape:
     """Instructions in the order in which they are recorded."""
 
-    def __init__(self, steps: int) -> None:
-        """Begin a program that will be played `steps` times at most: caches have room for so many.
+    def __init__(self, seen: int) -> None:
+        """Begin a program that goes on after so many steps of one document.
 
         Raises:
             Unrecorded: there are no native kernels.
         """
         if _native.why_not():
             raise Unrecorded(" ".join(_native.why_not()))
-        self.steps = steps
+        self.seen = seen
+        self.tokens = 0  # rows of the table: the tokens that can be looked up
+        self.places: int | None = None  # positions that can be looked up; None: any
         self._instructions: list[Instruction] = []
+        self._caches: list[Cache] = []
         self._kept: list[Tensor] = []
 
     def vector(self, size: int) -> Vector:
         """Return a new vector."""
-        return Vector(torch.zeros(size))
+        return Vector(torch.zeros(size, dtype=torch.float32, device="cpu"))
 
     def embed(self, table: Tensor, places: Tensor | None, factor: float) -> Vector:
         """Record the look-up of the token in (V, D), times a factor, plus the row of its position."""
         y = self.vector(table.shape[1])
+        self.tokens, self.places = len(table), None if places is None else len(places)
         self._add("embed", m=y.size, number=factor, a=table, b=places, y=y)
         return y
 
@@ -91,11 +137,19 @@ class Tape:
         self._add(kind, n=x.size // groups, groups=groups, number=eps, a=weight, b=bias, x=x, y=y)
         return y
 
-    def linear(self, module: nn.Module, x: Vector, activation: str = "identity", into: Vector | None = None) -> Vector:
-        """Record torch.nn.Linear, its answer activated, or added to a vector."""
+    def linear(
+        self,
+        module: nn.Module,
+        x: Vector,
+        activation: str = "identity",
+        into: Vector | None = None,
+        bias: Tensor | None = None,
+    ) -> Vector:
+        """Record torch.nn.Linear and one more bias, its answer activated, or added to a vector."""
         if not isinstance(module, nn.Linear) or type(module) not in (nn.Linear, Linear):
             raise Unrecorded(f"{type(module).__name__} in place of Linear has no native step.")
-        return self.product(module.weight, module.bias, x, activation, into)
+        biases = [each for each in (module.bias, bias) if each is not None]
+        return self.product(module.weight, sum(biases[1:], biases[0]) if biases else None, x, activation, into)
 
     def product(
         self, weight: Tensor, bias: Tensor | None, x: Vector, activation: str = "identity", into: Vector | None = None
@@ -119,20 +173,16 @@ class Tape:
         self._add("rotate", n=heads.size // width, k=width, number=base, y=heads)
 
     def attend(self, entering: Vector, key: Tensor, value: Tensor, heads: int, window: int | None) -> Vector:
-        """Record attention of `heads` to what was seen, key and value (S, G, K), and to the step itself.
+        """Record attention of `heads` to the last `window` steps (None: all), the step's own among them.
 
-        `entering` holds q | k | v of the step.
+        `entering` holds q | k | v of the step; key and value (S, G, K) are those of the last S steps seen.
         """
-        seen, groups, width = key.shape
-        room = seen + self.steps
-        caches = [torch.zeros((groups, room, width)) for _ in range(2)]
-        for cache, part in zip(caches, (key, value), strict=True):
-            cache[:, :seen] = part.transpose(0, 1)
+        held, groups, width = key.shape
+        if held < (self.seen if window is None else min(self.seen, window - 1)):
+            raise Unrecorded("The state holds fewer steps than attention sees.")
         y = self.vector(heads * width)
-        self._add(
-            "attend", n=heads, m=room, k=width, groups=groups, adds=window or 0, number=width**-0.5,
-            x=entering, z=self.vector(room), y=y, state=caches[0], more=caches[1],
-        )  # fmt: skip
+        self._caches.append(Cache(len(self._instructions), [key, value], self.seen, window))
+        self._add("attend", n=heads, k=width, groups=groups, number=width**-0.5, x=entering, y=y)
         return y
 
     def cell(self, name: str, entering: Vector, hidden: Vector, h: Vector, c: Tensor | None) -> Vector:
@@ -178,24 +228,37 @@ class Tape:
             found[name] = value
         self._instructions.append(Instruction(**found))
 
-    def play(self, answer: Vector, position: int, seen: int) -> "Decoder":
-        """Return the decoder of what was recorded, which begins at a position with so many steps in the caches."""
-        return Decoder(self, (Instruction * len(self._instructions))(*self._instructions), answer, position, seen)
+    def play(self, answer: Vector) -> "Decoder":
+        """Return the decoder of what was recorded."""
+        program = (Instruction * len(self._instructions))(*self._instructions)
+        for cache in self._caches:
+            cache.place(program)
+        return Decoder(self, program, self._caches, answer)
 
 
 class Decoder:
     """Plays a tape: token after token."""
 
-    def __init__(self, tape: Tape, program: Any, answer: Vector, position: int, seen: int) -> None:
-        self._tape, self._program, self._answer = tape, program, answer
-        self._position, self._seen, self._left = position, seen, tape.steps
-        play: Any = _native.function("decode_f32")
-        play.argtypes = [ctypes.c_void_p, *[ctypes.c_int64] * 4]
+    def __init__(self, tape: Tape, program: Any, caches: list[Cache], answer: Vector) -> None:
+        self._tape, self._program, self._caches, self._answer = tape, program, caches, answer
+        self._seen = tape.seen
+        play: Any = _native.function("decode_row_f32")
+        play.argtypes = [ctypes.c_void_p, *[ctypes.c_int64] * 3]
         self._play, self._address = play, ctypes.addressof(program)
 
     def __call__(self, token: int) -> Tensor:
-        """Return the answer (V,) after one more token; it is overwritten by the next."""
-        assert self._left > 0, "more steps than the tape has room for"
-        self._play(self._address, len(self._program), token, self._position, self._seen)
-        self._position, self._seen, self._left = self._position + 1, self._seen + 1, self._left - 1
+        """Return the answer (V,) after one more token; it is overwritten by the next.
+
+        Raises:
+            ValueError: the token is not in the table, or its position is behind the last one learnt.
+        """
+        if not 0 <= token < self._tape.tokens:
+            raise ValueError(f"token {token} is not among the {self._tape.tokens} that the model knows")
+        if self._tape.places is not None and self._seen >= self._tape.places:
+            raise ValueError(f"step {self._seen + 1} is behind the {self._tape.places} positions learnt")
+        for cache in self._caches:
+            if cache.full(self._seen):
+                cache.grow(self._program)
+        self._play(self._address, len(self._program), token, self._seen)
+        self._seen += 1
         return self._answer.memory

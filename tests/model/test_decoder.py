@@ -29,6 +29,15 @@ def model_of(*pattern, width: int = 24, **settings):
     ).build(1)
 
 
+def biased(tied: bool = False, positions="none", length: int = 200, vocabulary: int = 19):
+    return ModelSpec(
+        frontend=Tokens(vocabulary=19, positions=positions, max_length=length),
+        backbone=Backbone(pattern=(Attention(heads=2),)),
+        head=NextToken(vocabulary=vocabulary, tied=tied, bias=True),
+        width=16,
+    ).build(1)
+
+
 MODELS = {
     "gpt": lambda: seqloom.build("gpt", vocabulary=19, width=40),
     "gru": lambda: seqloom.build("gru", vocabulary=19, width=24),
@@ -36,6 +45,13 @@ MODELS = {
     "hybrid": lambda: seqloom.build("hybrid", vocabulary=19, width=24),
     "mamba2": lambda: seqloom.build("mamba2", vocabulary=19, width=24, heads=4),
     "rotary, grouped, window": lambda: model_of(Attention(heads=6, kv_heads=2, window=5), Attention(heads=2)),
+    "a window shorter than the prompt, one of a step": lambda: model_of(
+        Attention(heads=2, window=4), Attention(window=1)
+    ),
+    "windows longer than the room at first": lambda: model_of(Attention(window=70), Attention(heads=2, window=500)),
+    "a bias on the map to tokens": lambda: biased(),
+    "a tied map": lambda: biased(tied=True),
+    "learnt positions": lambda: biased(positions="learned"),
     "window longer than the prompt": lambda: model_of(Attention(heads=2, window=30)),
     "elman": lambda: model_of(RNN(), RNN(activation="relu"), channel="relu"),
     "layer norm, gelu": lambda: model_of(GRU(hidden=17), norm="layer", channel="gelu", bias=True, width=22),
@@ -50,10 +66,11 @@ def test_native_steps_equal_the_model_s(name) -> None:
         for parameter in model.parameters():
             parameter.add_(0.1 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(5)))
     prompt = torch.randint(19, (1, 9), generator=torch.Generator().manual_seed(0))
-    tokens = torch.randint(19, (1, 40), generator=torch.Generator().manual_seed(1))
+    # past the room that caches have at first, and around the ring of a window
+    tokens = torch.randint(19, (1, 80), generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
         _, state = model.last(prompt, FRESH)
-        play = decoder(model, state, 40)
+        play = decoder(model, state)
         for token in tokens[0].tolist():
             expected, state = model.last(torch.tensor([[token]]), state)
             given = play(token)
@@ -67,7 +84,7 @@ def test_the_state_given_is_left_as_it_was() -> None:
     with torch.no_grad():
         _, state = model.last(torch.tensor([[1, 2, 3]]), FRESH)
         expected, _ = model.last(torch.tensor([[4]]), state)
-        play = decoder(model, state, 5)
+        play = decoder(model, state)
         for token in range(5):
             play(token)
         assert torch.equal(model.last(torch.tensor([[4]]), state)[0], expected)
@@ -83,22 +100,65 @@ def test_what_has_no_native_step_says_so_and_is_generated_all_the_same() -> None
         with torch.no_grad():
             _, state = model.eval().last(prompt, FRESH)
             with pytest.raises(Unrecorded, match=reason):
-                decoder(model, state, 3)
+                decoder(model, state)
         assert model.generate(prompt, max_new_tokens=4).shape == (1, 7)
 
 
-def test_hooks_and_wrapped_maps_are_not_passed_over() -> None:
-    model = MODELS["gpt"]().eval()
-    prompt = torch.tensor([[1, 2, 3]])
+def prefilled(model, prompt=(1, 2, 3)):
     with torch.no_grad():
-        _, state = model.last(prompt, FRESH)
-        handle = model.backbone.blocks[0].register_forward_hook(lambda *_: None)
+        return model.eval().last(torch.tensor([prompt]), FRESH)[1]
+
+
+def test_hooks_and_replaced_parts_are_not_passed_over(monkeypatch) -> None:
+    model = MODELS["gpt"]()
+    state = prefilled(model)
+    attention = model.backbone.blocks[0].mixer
+    decoder(model, state)
+    for hook in (
+        model.backbone.blocks[0].register_forward_hook(lambda *_: None),
+        torch.nn.modules.module.register_module_forward_hook(lambda *_: None),
+        torch.nn.modules.module.register_module_forward_pre_hook(lambda *_: None),
+    ):
         with pytest.raises(Unrecorded, match="Hooks"):
-            decoder(model, state, 3)
-        handle.remove()
-        model.backbone.blocks[0].mixer.out = torch.nn.Sequential(model.backbone.blocks[0].mixer.out)
-        with pytest.raises(Unrecorded, match="Sequential in place of Linear"):
-            decoder(model, state, 3)
+            decoder(model, state)
+        hook.remove()
+    with monkeypatch.context() as patch:
+        patch.setattr(attention, "forward", attention.forward)
+        with pytest.raises(Unrecorded, match="a forward of one's own"):
+            decoder(model, state)
+    for owner, name, kind in ((attention, "out", "Linear"), (model.frontend, "embedding", "Embedding")):
+        part = getattr(owner, name)
+        setattr(owner, name, torch.nn.Sequential(part))
+        with pytest.raises(Unrecorded, match=f"Sequential in place of {kind}"):
+            decoder(model, state)
+        setattr(owner, name, part)
+    model.head.project = torch.nn.Sequential(model.head.project)
+    with pytest.raises(Unrecorded, match="Sequential in place of Linear"):
+        decoder(model, state)
+
+
+def test_a_token_or_a_position_that_no_table_holds_is_refused() -> None:
+    wider = biased(vocabulary=2000)
+    with pytest.raises(Unrecorded, match="2000 tokens, of which the table has 19"):
+        decoder(wider, prefilled(wider))
+    model = biased(positions="learned", length=5)
+    play = decoder(model, prefilled(model))
+    for token in (-1, 19, 1_999_999):
+        with pytest.raises(ValueError, match="not among the 19"):
+            play(token)
+    play(1), play(2)
+    with pytest.raises(ValueError, match="behind the 5 positions"):
+        play(3)
+
+
+def test_memory_follows_the_steps_played_and_stays_within_the_window() -> None:
+    model = model_of(Attention(heads=2, window=16), Attention(heads=2, window=100), Attention(heads=2))
+    play = decoder(model, prefilled(model))
+    rooms = lambda: [cache.room for cache in play._caches]
+    assert rooms() == [16, 64, 64]
+    for _ in range(130):
+        play(1)
+    assert rooms() == [16, 100, 256]
 
 
 def test_generation_takes_the_weights_of_the_moment() -> None:

@@ -8,6 +8,7 @@ import torch
 import seqloom
 from seqloom.mixers.attention import Attention
 from seqloom.model.backbone import Backbone
+from seqloom.model.head import NextToken
 
 
 @pytest.mark.parametrize("activation", ["relu", "gelu"])
@@ -94,3 +95,33 @@ def test_peft_wraps_our_models_and_trains_few_parameters(name, method) -> None:
         merged = wrapped.merge_and_unload()
         torch.testing.assert_close(merged(tokens)[0], wrapped(tokens)[0], rtol=0, atol=1e-5)
         assert merged.generate(tokens[:, :3], max_new_tokens=4).shape == (2, 7)
+
+
+@pytest.mark.parametrize("targets", ["all-linear", ["embedding"], ["embedding", "project", "enter"]])
+@pytest.mark.parametrize(("name", "tied"), [("lstm", False), ("mamba2", False), ("transformer", False), ("gpt", True)])
+@pytest.mark.filterwarnings("ignore")
+def test_adapted_equals_merged_and_every_adapter_is_trained(name, tied, targets) -> None:
+    peft = pytest.importorskip("peft", reason="peft is not installed")
+    spec = seqloom.build(name, vocabulary=11, width=16).spec
+    spec = spec.replace(head=NextToken(vocabulary=11, tied=tied, bias=True))
+    tokens = torch.randint(11, (1, 9), generator=torch.Generator().manual_seed(0))
+    config = peft.LoraConfig(target_modules=targets, init_lora_weights=False)
+    wrapped = peft.get_peft_model(spec.build(), config).eval()
+
+    def answer(model):
+        return model(tokens, memory=model.encode(tokens) if name == "transformer" else None)[0]
+
+    def continued(model):
+        return model.generate(tokens, 8, memory=model.encode(tokens) if name == "transformer" else None)
+
+    answer(wrapped).square().sum().backward()
+    adapters = {key: p for key, p in wrapped.named_parameters() if "lora_" in key}
+    assert adapters and all(p.grad is not None and bool(p.grad.any()) for p in adapters.values())
+    if not tied and targets != ["embedding"]:
+        assert any("head.project" in key for key in adapters)
+    adapted, generated = answer(wrapped).detach(), continued(wrapped)
+    assert not torch.allclose(adapted, answer(spec.build().eval()))
+    merged = wrapped.merge_and_unload()
+    # products of rank 8 are summed in another order
+    torch.testing.assert_close(answer(merged), adapted, rtol=1e-4, atol=1e-4)
+    assert torch.equal(continued(merged), generated)
