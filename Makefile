@@ -51,7 +51,7 @@ sanitize: $(DEV)  ## the C++ kernels' tests under the address and undefined-beha
 	echo "seqloom: sanitizers on $$sets, two at a time" >&2; \
 	printf '%s\n' $$sets | xargs -P 2 -I SET $(UNDER) SEQLOOM_ISA=SET OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -q --capture=sys \
 		-p no:cacheprovider tests/ops/test_recurrence.py tests/ops/test_scan.py tests/ops/test_stream.py tests/ops/test_linear.py \
-		tests/ops/test_attention.py tests/model/test_decoder.py \
+		tests/ops/test_attention.py tests/ops/test_pointwise.py tests/model/test_decoder.py \
 		-k 'not (export or loop or blocked or triton or torchs or torch_library or compiled or 1000 or lstm-33 or gru-33)' $(ARGS)
 
 faults: $(DEV) $(NATIVE)  ## kill -9 at 50 random moments, full disks, damaged files: minutes

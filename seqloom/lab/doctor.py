@@ -127,13 +127,20 @@ def _attention_example() -> tuple[Any, ...]:
     return *_memory_example(), True
 
 
+def _rotate_example() -> tuple[Any, ...]:
+    return torch.rand(2, 8, 2, 4), torch.rand(1, 8, 2), torch.rand(1, 8, 2), 2
+
+
 EXAMPLES: dict[str, Callable[[], tuple[Any, ...]]] = {
     "associative": _memory_example,
     "attention": _attention_example,
     "delta": _delta_example,
     "linear": _linear_example,
     "recurrence": _recurrence_example,
+    "rmsnorm": lambda: (torch.rand(2, 8, 4), torch.rand(4), 1e-6),
+    "rotate": _rotate_example,
     "scan": _scan_example,
+    "swiglu": lambda: (torch.rand(2, 8, 4),),
 }
 
 

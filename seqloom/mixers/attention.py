@@ -12,6 +12,7 @@ from seqloom.mixers._entries import Entries, appended, attend, joined, placed, v
 from seqloom.model.mixer import Cut, MixerSpec, SequenceMixer, refuse_state
 from seqloom.ops.attention import attention
 from seqloom.ops.linear import Linear
+from seqloom.ops.rotate import rotate, rotation
 from seqloom.ops.tape import Tape, Unrecorded, Vector
 
 
@@ -140,7 +141,6 @@ class AttentionMixer(SequenceMixer):
         """Return queries and entries (keys, values, ids, positions) of these steps."""
         heads = self.enter(x).unflatten(2, (-1, self.head_width))
         n = heads.shape[2] // (self.shared + 2)  # of keys, here
-        query, key, value = heads.split([n * self.shared, n, n], dim=2)
         batch, length = x.shape[0], x.shape[1]
         if where is None:
             position = torch.arange(length, device=x.device)[None]
@@ -148,8 +148,9 @@ class AttentionMixer(SequenceMixer):
         else:
             position, ids = where.position, where.id
         if self.rotary is not None:
-            turn = rotation(position, self.head_width, self.rotary)
-            query, key = rotate(query, turn), rotate(key, turn)
+            cos, sin = (part.to(heads.dtype) for part in rotation(position, self.head_width, self.rotary))
+            heads = rotate(heads, cos, sin, n * (self.shared + 1))
+        query, key, value = heads.split([n * self.shared, n, n], dim=2)
         return query, Entries(key, value, ids, position.expand(batch, length))
 
     def _attend(self, query: Tensor, new: Entries, past: Entries | None, where: Where | None) -> Tensor:
@@ -227,20 +228,3 @@ def alibi_slopes(heads: int) -> Tensor:
     slopes = [2 ** (-8 * (i + 1) / lower) for i in range(lower)]
     slopes += [2 ** (-4 * (2 * i + 1) / lower) for i in range(heads - lower)]
     return torch.tensor(slopes)
-
-
-def rotation(position: Tensor, width: int, base: float) -> tuple[Tensor, Tensor]:
-    """Return cos and sin, (B, T, 1, K / 2), of the angles at these positions (B, T); computed in float32 or wider.
-
-    Source: Su et al. 2021, arXiv 2104.09864.
-    """
-    pairs = torch.arange(0, width, 2, device=position.device, dtype=torch.float64)
-    angle = position[..., None].double() * base ** (-pairs / width)
-    return angle.cos()[:, :, None], angle.sin()[:, :, None]
-
-
-def rotate(x: Tensor, turn: tuple[Tensor, Tensor]) -> Tensor:
-    """Turn the pairs (i, i + K / 2) of (B, T, H, K) by their angles."""
-    cos, sin = (part.to(x.dtype) for part in turn)
-    first, second = x.chunk(2, dim=-1)
-    return torch.cat([first * cos - second * sin, first * sin + second * cos], dim=-1)

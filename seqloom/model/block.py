@@ -10,6 +10,8 @@ from seqloom.core.cost import Cost
 from seqloom.core.types import State, Where
 from seqloom.model.mixer import Memory, SequenceMixer
 from seqloom.ops.linear import Linear
+from seqloom.ops.rmsnorm import RMSNorm
+from seqloom.ops.swiglu import swiglu
 from seqloom.ops.tape import Tape, Unrecorded, Vector
 
 Channel = Literal["swiglu", "gelu", "gelu_tanh", "relu", "none"]
@@ -25,7 +27,7 @@ _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 
 def make_norm(kind: Norm, width: int, eps: float) -> nn.Module:
     """Return a norm over the width: RMSNorm (arXiv 1910.07467) or LayerNorm (arXiv 1607.06450)."""
-    return nn.RMSNorm(width, eps=eps) if kind == "rms" else nn.LayerNorm(width, eps=eps)
+    return RMSNorm(width, eps=eps) if kind == "rms" else nn.LayerNorm(width, eps=eps)
 
 
 class ChannelMixer(nn.Module):
@@ -45,8 +47,7 @@ class ChannelMixer(nn.Module):
         """Map (B, T, D) to (B, T, D), each step alone."""
         inner = self.enter(x)
         if self.kind == "swiglu":
-            gate, value = inner.chunk(2, dim=-1)
-            return self.leave(F.silu(gate) * value)
+            return self.leave(swiglu(inner))
         return self.leave(_ACTIVATIONS[self.kind](inner))
 
     def record(self, tape: Tape, x: Vector, into: Vector) -> None:

@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 
 from seqloom.core import runtime
 
-INTERFACE = 4  # changes with any argument of any exported function
+INTERFACE = 5  # changes with any argument of any exported function
+TYPES = {torch.float32: "f32", torch.float64: "f64"}  # what functions are exported for
 _SETS = ("avx512", "avx2", "baseline", "neon")  # wider ones first
 _FIX = "install a C++ compiler (Debian, Ubuntu: apt install g++), then run `make native` or install seqloom again"
 
@@ -24,6 +26,22 @@ _FIX = "install a C++ compiler (Debian, Ubuntu: apt install g++), then run `make
 def why_not() -> list[str]:
     """Return why there are no native kernels; empty: there are."""
     return _reasons
+
+
+def unsuitable(*tensors: Tensor, narrow: bool = False) -> list[str]:
+    """Return why no native kernel can run on these tensors; empty: one can. `narrow`: half precision is widened."""
+    reasons = list(_reasons)
+    if torch.compiler.is_compiling():
+        return [*reasons, "A compiler plans this itself."]
+    first = tensors[0]
+    if any(type(tensor) not in (Tensor, nn.Parameter) for tensor in tensors):
+        reasons.append("It knows plain tensors only.")
+    if any(tensor.device.type != "cpu" for tensor in tensors):
+        reasons.append(f"It runs on a CPU, not on '{first.device.type}'.")
+    widened = narrow and first.dtype in (torch.bfloat16, torch.float16)
+    if (first.dtype not in TYPES and not widened) or any(tensor.dtype != first.dtype for tensor in tensors):
+        reasons.append(f"It takes float32 or float64, all alike, not {first.dtype}.")
+    return reasons
 
 
 def isa() -> str:

@@ -4,14 +4,13 @@ import ctypes
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
 from seqloom.ops import _native
 from seqloom.ops.attention import reference
 from seqloom.ops.op import Kernel
 
-TYPES = {torch.float32: "f32", torch.float64: "f64"}
 WORK = 500_000  # products of a query and a key, times the width, below which a call costs more than it saves
 
 _FIELDS = (
@@ -59,7 +58,7 @@ def _run(
         lengths=0 if lengths is None else lengths.data_ptr(), **strides, **addresses,
         **{field: tensor.data_ptr() for field, tensor in tensors.items()},
     )  # fmt: skip
-    _native.function(f"{name}_{TYPES[q.dtype]}")(ctypes.byref(call))
+    _native.function(f"{name}_{_native.TYPES[q.dtype]}")(ctypes.byref(call))
 
 
 def _rows(x: Tensor) -> Tensor:
@@ -152,16 +151,7 @@ class Native(Kernel):
         window: int | None = None,
         lengths: Tensor | None = None,
     ) -> list[str]:
-        reasons = list(_native.why_not())
-        if torch.compiler.is_compiling():
-            return [*reasons, "A compiler plans products itself."]
-        tensors = query, key, value
-        if any(type(part) not in (Tensor, nn.Parameter) for part in tensors):
-            reasons.append("It knows plain tensors only.")
-        if any(part.device.type != "cpu" for part in tensors):
-            reasons.append(f"It runs on a CPU, not on '{query.device.type}'.")
-        if any(part.dtype != query.dtype for part in tensors) or not query.is_floating_point():
-            reasons.append("Queries, keys and values are to be real numbers of one type.")
+        reasons = _native.unsuitable(query, key, value, narrow=True)
         if not query.numel() or not key.numel() or key.shape != value.shape:
             reasons.append("There is nothing to attend to, or keys and values differ in size.")
         elif query.shape[2] % key.shape[2]:

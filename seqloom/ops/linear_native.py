@@ -4,13 +4,12 @@ import ctypes
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
 from seqloom.ops import _native
 from seqloom.ops.op import Kernel
 
-TYPES = {torch.float32: "f32", torch.float64: "f64"}
 # below so many rows packing costs as much as the product; below so many multiplications a call costs more than it saves
 ROWS, WORK = 64, 4_000_000
 
@@ -39,7 +38,7 @@ def _run(name: str, x: Tensor, w: Tensor, **tensors: Tensor | None) -> None:
     call = _Call(torch.get_num_threads(), x.shape[0], x.shape[1], w.shape[0], x.data_ptr(), w.data_ptr())
     for field, tensor in tensors.items():
         setattr(call, field, _address(tensor))
-    _native.function(f"{name}_{TYPES[x.dtype]}")(ctypes.byref(call))
+    _native.function(f"{name}_{_native.TYPES[x.dtype]}")(ctypes.byref(call))
 
 
 def _forward(x: Tensor, w: Tensor, b: Tensor | None) -> Tensor:
@@ -122,17 +121,7 @@ class Native(Kernel):
         return self.preference if rows >= ROWS and rows * weight.numel() >= WORK else 0
 
     def why_not(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> list[str]:
-        reasons = list(_native.why_not())
-        if torch.compiler.is_compiling():
-            return [*reasons, "A compiler plans products itself."]
-        if type(x) not in (Tensor, nn.Parameter) or type(weight) not in (Tensor, nn.Parameter):
-            reasons.append(f"It knows plain tensors only, not {type(x).__name__} and {type(weight).__name__}.")
-        if x.device.type != "cpu" or weight.device.type != "cpu":
-            reasons.append(f"It runs on a CPU, not on '{x.device.type}'.")
-        if x.dtype not in TYPES:
-            reasons.append(f"It knows no {x.dtype}.")
-        if weight.dtype != x.dtype or (bias is not None and bias.dtype != x.dtype):
-            reasons.append("Input and weights differ in type.")
+        reasons = _native.unsuitable(x, weight, *(() if bias is None else (bias,)))
         if torch.is_autocast_enabled("cpu"):
             reasons.append("Autocast chooses a narrower type.")
         if x.dim() == 0 or not x.numel() or not weight.numel() or x.shape[-1] != weight.shape[1]:

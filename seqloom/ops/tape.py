@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from seqloom.ops import _native
 from seqloom.ops.linear import Linear
+from seqloom.ops.rmsnorm import RMSNorm
 
 _OPERATIONS = (
     "embed", "layer_norm", "rms_norm", "linear", "gate", "rotate", "attend", "cell", "convolve", "selective",
@@ -127,7 +128,7 @@ class Tape:
         """Record torch.nn.LayerNorm or RMSNorm."""
         if type(module) is nn.LayerNorm:
             return self.normed("layer_norm", x, module.weight, module.bias, module.eps)
-        if type(module) is nn.RMSNorm and module.eps is not None:
+        if isinstance(module, nn.RMSNorm) and type(module) in (nn.RMSNorm, RMSNorm) and module.eps is not None:
             return self.normed("rms_norm", x, module.weight, None, module.eps)
         raise Unrecorded(f"{type(module).__name__} has no native step.")
 

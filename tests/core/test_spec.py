@@ -100,7 +100,10 @@ def test_kernels_are_found_by_file_name() -> None:
         "delta": ["chunked"],
         "linear": ["native", "torch"],
         "recurrence": ["loop", "native", "torch"],
+        "rmsnorm": ["native"],
+        "rotate": ["native"],
         "scan": ["blocked", "native", "triton"],
+        "swiglu": ["native"],
     }
     with pytest.raises(ValueError, match="unknown model 'grru'"):
         look_up("zoo", "grru")

@@ -130,7 +130,7 @@ def test_native_takes_large_calls_and_says_why_it_cannot_run() -> None:
     assert attention.choose(q, k, v, True) is attention.kernels["native"]
     assert attention.choose(q[:, :4], k[:, :4], v[:, :4], True) is attention.kernels["torch"]
     why_not = attention.kernels["native"].why_not
-    assert "of one type" in why_not(q, k, v.double(), True)[0]
+    assert "all alike" in why_not(q, k, v.double(), True)[0]
     assert "not on 'meta'" in why_not(*(part.to("meta") for part in (q, k, v)), True)[0]
     assert "nothing to attend to" in why_not(q[:0], k[:0], v[:0], True)[0]
 

@@ -1,0 +1,43 @@
+"""SwiGLU's gate in C++ (csrc/pointwise.cpp): one pass forward, one backward, which computes the sigmoid again."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from seqloom.ops._pointwise import Pointwise, run, structure
+from seqloom.ops.swiglu import swiglu
+
+_Call = structure("threads rows size x d_y y d_x")
+
+
+class Native(Pointwise):
+    """The C++ kernel."""
+
+    op = swiglu
+
+    def why_not(self, both: Tensor) -> list[str]:
+        reasons = super().why_not(both)
+        if not both.numel() or both.shape[-1] % 2:
+            reasons.append("There are no two halves.")
+        return reasons
+
+    def forward(self, both: Tensor) -> tuple[Tensor, ...]:
+        both = both.contiguous()
+        y = both.new_empty((*both.shape[:-1], both.shape[-1] // 2))
+        call = _Call(torch.get_num_threads(), y.numel() // y.shape[-1], y.shape[-1], both.data_ptr(), 0, y.data_ptr())
+        run("gate", both, call)
+        return (y,)
+
+    def backward(self, d_y: Tensor, kept: tuple[Tensor, ...], *args: Any) -> tuple[Tensor, ...]:
+        both = args[0].contiguous()
+        d_both = both.new_empty(both.shape)
+        call = _Call(
+            threads=torch.get_num_threads(), rows=d_y.numel() // d_y.shape[-1], size=d_y.shape[-1],
+            x=both.data_ptr(), d_y=d_y.data_ptr(), d_x=d_both.data_ptr(),
+        )  # fmt: skip
+        run("gate_backward", both, call)
+        return (d_both,)
+
+
+kernel = Native()
