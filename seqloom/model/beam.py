@@ -79,9 +79,6 @@ def _search(
         if step == steps:
             break
         order = done.to(torch.int8).argsort(dim=1, stable=True)[:, :beams]
-        if order.shape[1] < beams:  # a vocabulary smaller than the beams
-            order = torch.cat([order, order[:, -1:].expand(-1, beams - order.shape[1])], dim=1)
-            value = value.clone()
         score = value.gather(1, order).masked_fill(done.gather(1, order), -torch.inf)
         tokens = grown.gather(1, order[:, :, None].expand(-1, -1, step))
         # the largest that any beam may yet reach: its log probability only falls

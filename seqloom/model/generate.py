@@ -1,36 +1,45 @@
 """Generation: prefill the prompt, then decode a token at a time from the state."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Self
 
 import pydantic
 import torch
 from torch import Tensor
 
-from seqloom.core.spec import Spec
+from seqloom.core.spec import Spec, resolve
 from seqloom.core.types import FRESH, State
 from seqloom.model.decoder import decoder
 from seqloom.model.mixer import Memory
 from seqloom.model.model import Model
+from seqloom.model.prompt import checked, ragged, whole
 from seqloom.ops.tape import Decoder, Unrecorded
 
 
 class Sampling(Spec):
     """How the next token is drawn from the logits."""
 
-    temperature: float = pydantic.Field(default=1.0, ge=0)  # 0: the most likely token
+    temperature: float = pydantic.Field(default=1.0, ge=0, allow_inf_nan=False)  # 0: the most likely token
     top_k: int | None = pydantic.Field(default=None, gt=0)  # only the k most likely; None: all
     top_p: float = pydantic.Field(default=1.0, gt=0, le=1)  # only the smallest set of this probability
-    seed: int = 0
+    seed: int = pydantic.Field(default=0, ge=-(2**63), lt=2**64)  # of drawing
+
+    @pydantic.model_validator(mode="after")
+    def _nothing_without_effect(self) -> Self:
+        if self.temperature == 0 and (self.top_k is not None or self.top_p < 1):
+            raise ValueError("top_k and top_p draw, temperature 0 takes the most likely: give a temperature above 0")
+        return self
 
     def draw(self, logits: Tensor, generator: torch.Generator) -> Tensor:
         """Return a token (B,) from logits (B, V)."""
         if self.temperature == 0:
             return logits.argmax(dim=-1)
-        logits = logits.float() / self.temperature
+        # from the highest, so that however small a temperature leaves it finite: below 1e-30 it changes nothing
+        logits = (logits.float() - logits.amax(dim=-1, keepdim=True)) / max(self.temperature, 1e-30)
         if self.top_k is not None and self.top_k < logits.shape[-1]:
-            least = logits.topk(self.top_k, dim=-1).values[:, -1:]
-            logits = logits.masked_fill(logits < least, -math.inf)
+            kept, at = logits.topk(self.top_k, dim=-1)
+            logits = torch.full_like(logits, -math.inf).scatter(1, at, kept)
         if self.top_p < 1:
             ordered, order = logits.sort(dim=-1, descending=True)
             probability = ordered.softmax(dim=-1)
@@ -52,31 +61,23 @@ def generate(
 
     Args:
         model: causal, with a NextToken head.
-        prompt: (B, T) int64, T >= 1; pad rows of unequal length in front, and say so in `segment`.
+        prompt: (B, T) integers, T >= 1; pad rows of unequal length in front, and say so in `segment`.
         steps: how many tokens.
         sampling: how they are drawn; None: the most likely.
         segment: (B, T) integers, 0 at padding; the last step of every row must be real.
         memory: what `Model.encode` gave, for a model with an encoder.
 
     Raises:
-        ValueError: the model sees the future, its head gives no tokens, or the prompt is empty.
+        TypeError: the prompt is no tensor of integers, or `steps` is no integer.
+        ValueError: the model sees the future, or its head gives no tokens or some that it cannot read; a prompt that is
+            empty, not (B, T) or holds tokens outside the vocabulary; a segment or memory of other rows; or more steps
+            than the positions learnt.
 
     Complexity: one prefill over T, then `steps` calls with T = 1: constant each for a recurrence, growing with the
     steps seen for attention without a window.
     """
-    _check(model, prompt, segment)
+    prompt = checked(model, prompt, whole("steps", steps, 0), segment, memory)
     return _tokens(model, prompt, steps, sampling or Sampling(temperature=0.0), segment, memory)
-
-
-def _check(model: Model, prompt: Tensor, segment: Tensor | None) -> None:
-    if not model.causal:
-        raise ValueError("this model sees the future, so it cannot generate: train it with a causal task")
-    if model.spec.head.kind != "next_token":
-        raise ValueError(f"a head of kind '{model.spec.head.kind}' gives no tokens: generation needs 'next_token'")
-    if prompt.shape[1] == 0:
-        raise ValueError("the prompt is empty: give at least one token")
-    if segment is not None and not bool((segment[:, -1] != 0).all()):
-        raise ValueError("a row of the prompt ends in padding: pad in front, so that its last step is real")
 
 
 def _tokens(
@@ -114,23 +115,6 @@ def _native_step(model: Model, state: State, segment: Tensor | None) -> Decoder 
         return None
 
 
-def ragged(prompts: Sequence[Sequence[int] | Tensor]) -> tuple[Tensor, Tensor]:
-    """Return prompts of unequal length as one (B, T), padded in front, and its segment.
-
-    Raises:
-        ValueError: there is no prompt, or one is empty.
-    """
-    rows = [torch.as_tensor(prompt, dtype=torch.int64) for prompt in prompts]
-    if not rows or not all(len(row) for row in rows):
-        raise ValueError("a prompt is empty: give each at least one token")
-    longest = max(map(len, rows))
-    ids, segment = (torch.zeros((len(rows), longest), dtype=torch.int64) for _ in range(2))
-    for i, row in enumerate(rows):
-        ids[i, longest - len(row) :] = row
-        segment[i, longest - len(row) :] = 1
-    return ids, segment
-
-
 def complete(
     model: Model,
     ids: Tensor | Sequence[Sequence[int] | Tensor],
@@ -157,33 +141,36 @@ def complete(
         top_p: draw among the smallest set of this probability.
         seed: of drawing.
         beams: with more than one, the most likely continuations are searched for; only with temperature 0.
-        length_penalty: beams are compared by log probability / length^penalty.
+        length_penalty: beams that end at different lengths are compared by log probability / length^penalty.
         end: a token that ends a row, which it then fills; None: rows end with their last token.
-        segment: (B, T) integers, 0 at padding in front.
+        segment: (B, T) integers, 0 at padding in front; only with a tensor.
         memory: what `Model.encode` gave, for a model with an encoder.
 
     Returns:
         (B, T + n) int64, n <= max_new_tokens: fewer where every row has ended.
 
     Raises:
-        ValueError: as `generate`; beams together with drawing.
+        TypeError: as `generate`, or a number that is none.
+        ValueError: as `generate`; an end outside the vocabulary; or settings without effect: of drawing at temperature
+            0 or with beams, a length penalty without beams and an end, a segment beside a list.
     """
-    if max_new_tokens < 1 or beams < 1:
-        raise ValueError(f"max_new_tokens and beams are at least 1, got {max_new_tokens} and {beams}")
+    steps, beams = whole("max_new_tokens", max_new_tokens, 0), whole("beams", beams, 1)
     if not isinstance(ids, Tensor):
-        ids, segment = ragged(ids)
-        ids = ids.to(next(model.parameters()).device)
+        if segment is not None:
+            raise ValueError("a list of prompts is padded here: leave out segment, or give a tensor")
+        ids, segment = (part.to(next(model.parameters()).device) for part in ragged(ids))
+    ids = checked(model, ids, steps, segment, memory)
+    sampling = resolve(Sampling, {"temperature": temperature, "top_k": top_k, "top_p": top_p, "seed": seed})
+    _check_settings(model, sampling, beams, length_penalty, end)
+    if steps == 0:
+        return ids
     if beams > 1:
-        if temperature > 0:
-            raise ValueError("beams search for the most likely continuation: set temperature=0, or beams=1 to draw")
         from seqloom.model.beam import search
 
-        _check(model, ids, segment)
-        return torch.cat([ids, search(model, ids, max_new_tokens, beams, length_penalty, end, segment, memory)], dim=1)
-    sampling = Sampling(temperature=temperature, top_k=top_k, top_p=top_p, seed=seed)
+        return torch.cat([ids, search(model, ids, steps, beams, length_penalty, end, segment, memory)], dim=1)
     found: list[Tensor] = []
     ended = torch.zeros(ids.shape[0], dtype=torch.bool, device=ids.device)
-    for token in generate(model, ids, max_new_tokens, sampling, segment, memory):
+    for token in _tokens(model, ids, steps, sampling, segment, memory):
         if end is not None:
             token = token.masked_fill(ended, end)
             ended |= token == end
@@ -193,28 +180,67 @@ def complete(
     return torch.cat([ids, torch.stack(found, dim=1)], dim=1)
 
 
-def text(tokens: Iterator[int], decode: Callable[[list[int]], str], stop: Sequence[str] = ()) -> Iterator[str]:
+def _check_settings(model: Model, sampling: Sampling, beams: int, length_penalty: float, end: int | None) -> None:
+    vocabulary = model.spec.head.vocabulary  # type: ignore[union-attr]
+    if end is not None and whole("end", end, 0) >= vocabulary:
+        raise ValueError(f"end={end} is outside the vocabulary of {vocabulary}: no row would ever end")
+    if not math.isfinite(length_penalty):
+        raise ValueError(f"length_penalty is a finite number, got {length_penalty}")
+    if length_penalty != 1 and (beams == 1 or end is None):
+        raise ValueError("length_penalty compares beams that end at different lengths: give beams and an end")
+    if beams > 1 and sampling.temperature > 0:
+        raise ValueError("beams search for the most likely continuation: set temperature=0, or beams=1 to draw")
+    if sampling.seed != 0 and sampling.temperature == 0:
+        raise ValueError("seed is of drawing, temperature 0 takes the most likely: give a temperature above 0")
+
+
+def text(tokens: Iterable[int | Tensor], decode: Callable[[list[int]], str], stop: Sequence[str] = ()) -> Iterator[str]:
     """Yield the text of tokens as it grows, up to the first of the stop strings, which is left out.
 
     What may be the beginning of a stop string, or half a character, is held back until it is known.
+
+        >>> for piece in text(generate(model, prompt, 200), tokenizer.decode, stop=["\\n"]): print(piece, end="")
+
+    Args:
+        tokens: of one row, as `generate` yields them: tokens behind the stop are never asked for.
+        decode: token numbers to text.
+        stop: strings that end the text.
+
+    Raises:
+        ValueError: a stop string is empty; tokens of several rows.
+
+    Complexity: a token is decoded with those of the character before it, however long the text.
     """
-    if any(not word for word in stop):
-        raise ValueError("a stop string is empty: give at least one character")
-    known: list[int] = []
-    told = 0
-    for token in tokens:
-        known.append(token)
-        whole = decode(known)
-        ends = [at for at in (whole.find(word, max(0, told - len(word))) for word in stop) if at >= 0]
+    if isinstance(stop, str) or any(not word for word in stop):
+        raise ValueError("a stop string is empty, or stop is no list: give strings of at least one character")
+    waiting = ""  # what may be the beginning of a stop string
+    for piece, known in _pieces(tokens, decode):
+        ends = [at for at in ((waiting + piece).find(word) for word in stop) if at >= 0]
         if ends:
-            yield whole[told : min(ends)]
-            return
-        safe = len(whole.rstrip("\N{REPLACEMENT CHARACTER}"))
-        for word in stop:
-            held = next((n for n in range(len(word) - 1, 0, -1) if whole[:safe].endswith(word[:n])), 0)
-            safe = min(safe, len(whole[:safe]) - held) if held else safe
-        if safe > told:
-            yield whole[told:safe]
-            told = safe
-    if known and len(whole := decode(known)) > told:
-        yield whole[told:]
+            waiting = (waiting + piece)[: min(ends)]
+            break
+        if known:
+            waiting += piece
+            held = max((n for word in stop for n in range(1, len(word)) if waiting.endswith(word[:n])), default=0)
+            if held < len(waiting):
+                yield waiting[: len(waiting) - held]
+                waiting = waiting[len(waiting) - held :]
+    if waiting:
+        yield waiting
+
+
+def _pieces(tokens: Iterable[int | Tensor], decode: Callable[[list[int]], str]) -> Iterator[tuple[str, bool]]:
+    """Yield the text behind the last piece known, and whether it is known: no character lacks its end."""
+    before: list[int] = []  # the tokens of the last piece: how one is spelt may depend on its neighbour
+    fresh: list[int] = []
+    piece = ""
+    for token in tokens:
+        if isinstance(token, Tensor) and token.numel() != 1:
+            raise ValueError(f"text is of one row, and these tokens are of {token.numel()}: generate rows apart")
+        fresh.append(int(token))
+        piece = decode(before + fresh)[len(decode(before)) :]
+        known = bool(piece) and not piece.endswith("\N{REPLACEMENT CHARACTER}")
+        yield piece, known
+        if known:
+            before, fresh, piece = fresh, [], ""
+    yield piece, True

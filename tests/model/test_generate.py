@@ -1,12 +1,16 @@
 """Generation: ragged prompts, ends, beams, stop strings."""
 
 import itertools
+import math
 
 import pytest
 import torch
 
 import seqloom
-from seqloom.model.generate import text
+from seqloom.model.frontend import Tokens
+from seqloom.model.generate import Sampling, generate, text
+from seqloom.model.head import NextToken
+from seqloom.model.mixer import Memory
 
 MODELS = ("gru", "gpt", "mamba2", "griffin", "transformer_xl")
 
@@ -92,6 +96,7 @@ def spelt(tokens: list[int]) -> str:
         ("abababac!", ("abac",), "abab"),
         ("never", ("x", "rr"), "never"),
         ("é€ end.", ("nd",), "é€ e"),
+        ("a€", ("€",), "a"),
     ],
 )
 def test_text_ends_before_the_first_stop_string_and_shows_no_part_of_it(whole, stop, expected) -> None:
@@ -104,11 +109,139 @@ def test_what_cannot_be_generated_is_refused() -> None:
     model = build("gru")
     with pytest.raises(ValueError, match="set temperature=0, or beams=1"):
         model.generate(torch.tensor([[1]]), beams=2, temperature=1.0)
-    with pytest.raises(ValueError, match="at least 1, got 0 and 1"):
-        model.generate(torch.tensor([[1]]), max_new_tokens=0)
     with pytest.raises(ValueError, match="a prompt is empty"):
         model.generate([[1], []])
     with pytest.raises(ValueError, match="sees the future"):
         build("bert").generate(torch.tensor([[1]]), beams=2)
-    with pytest.raises(ValueError, match="a stop string is empty"):
-        list(text(iter([1]), spelt, ("",)))
+    for stop in (("",), "end"):
+        with pytest.raises(ValueError, match="a stop string is empty, or stop is no list"):
+            list(text(iter([1]), spelt, stop))
+    with pytest.raises(ValueError, match="of one row, and these tokens are of 2"):
+        list(text(generate(model, torch.tensor([[1], [2]]), 3), spelt))
+
+
+@pytest.mark.parametrize(
+    ("settings", "match"),
+    [
+        ({"top_k": 3}, "top_k and top_p draw"),
+        ({"top_p": 0.5}, "top_k and top_p draw"),
+        ({"seed": 3}, "seed is of drawing"),
+        ({"top_k": 3, "beams": 2}, "top_k and top_p draw"),
+        ({"length_penalty": 2.0}, "give beams and an end"),
+        ({"length_penalty": 2.0, "beams": 2}, "give beams and an end"),
+        ({"length_penalty": math.nan, "beams": 2, "end": 1}, "finite number, got nan"),
+        ({"end": 11}, "end=11 is outside the vocabulary of 11"),
+        ({"end": -1}, "end is at least 0, got -1"),
+        ({"memory": Memory(torch.zeros(1, 2, 16), torch.ones(1, 2))}, "reads no memory"),
+    ],
+)
+def test_no_setting_is_without_effect(settings, match) -> None:
+    with pytest.raises(ValueError, match=match):
+        build("gru").generate(torch.tensor([[1]]), 3, **settings)
+    if "top_k" in settings or "top_p" in settings:
+        with pytest.raises(ValueError, match=match):
+            Sampling(temperature=0.0, **{key: settings[key] for key in settings if key.startswith("top")})
+
+
+@pytest.mark.parametrize(
+    ("ids", "settings", "match"),
+    [
+        (torch.tensor([1, 2]), {}, r"shape \(B, T\), got \(2,\): for one row give prompt\[None\]"),
+        (torch.zeros(0, 3, dtype=torch.int64), {}, r"empty, its shape \(0, 3\)"),
+        (torch.zeros(1, 0, dtype=torch.int64), {}, r"empty, its shape \(1, 0\)"),
+        (torch.tensor([[1.0]]), {}, "integers, got torch.float32"),
+        (torch.tensor([[True]]), {}, "integers, got torch.bool"),
+        (torch.tensor([[1, 11]]), {}, "token 11 of the prompt is outside the vocabulary of 11"),
+        (torch.tensor([[-1, 2]]), {}, "token -1 of the prompt"),
+        ([1, 2, 3], {}, "one list a row, got the row 1"),
+        ([[1, 2], [0.5]], {}, r"got the row \[0.5\]"),
+        ([[1, "a"]], {}, "got the row"),
+        (["abc"], {}, "got the row 'abc'"),
+        ("abc", {}, "one a row, got 'abc'"),
+        (7, {}, "one a row, got 7"),
+        ([], {}, "a prompt is empty"),
+        ([[1, 12]], {}, "token 12"),
+        ([[1]], {"segment": torch.ones(1, 1)}, "leave out segment"),
+        (torch.tensor([[1]]), {"segment": torch.ones(2, 1)}, r"shape of the prompt \(1, 1\), got \(2, 1\)"),
+        (torch.tensor([[1]]), {"segment": [[1]]}, "got list"),
+        (torch.tensor([[1]]), {"max_new_tokens": 2.5}, "max_new_tokens is a whole number, got 2.5"),
+        (torch.tensor([[1]]), {"max_new_tokens": -1}, "max_new_tokens is at least 0, got -1"),
+        (torch.tensor([[1]]), {"beams": "2"}, "beams is a whole number, got '2'"),
+        (torch.tensor([[1]]), {"beams": 0}, "beams is at least 1, got 0"),
+        (torch.tensor([[1]]), {"end": 1.0}, "end is a whole number"),
+        (torch.tensor([[1]]), {"temperature": -1}, "^Sampling.temperature = -1: Input should be greater"),
+        (torch.tensor([[1]]), {"temperature": math.nan}, "^Sampling.temperature = nan"),
+        (torch.tensor([[1]]), {"temperature": 1, "top_k": 0}, "^Sampling.top_k = 0: Input should be greater"),
+        (torch.tensor([[1]]), {"temperature": 1, "top_p": 0}, "^Sampling.top_p = 0: Input should be greater"),
+        (torch.tensor([[1]]), {"temperature": "warm"}, "^Sampling.temperature = 'warm'"),
+        (torch.tensor([[1]]), {"temperature": 1, "seed": 2**64}, "^Sampling.seed"),
+    ],
+)
+def test_what_is_wrong_with_a_prompt_or_a_setting_is_said(ids, settings, match) -> None:
+    with pytest.raises((ValueError, TypeError), match=match):
+        build("gru").generate(ids, **settings)
+
+
+def test_a_memory_has_the_rows_of_the_prompt() -> None:
+    model = build("seq2seq")
+    with pytest.raises(ValueError, match="memory has 2 rows, the prompt 1"):
+        model.generate(torch.tensor([[1]]), memory=model.encode(torch.tensor([[1, 2], [3, 4]])))
+
+
+def test_a_head_of_tokens_that_the_frontend_cannot_read_is_refused() -> None:
+    spec = seqloom.build("gpt", vocabulary=8, width=16).spec.replace(head=NextToken(vocabulary=2000, bias=True))
+    model = spec.build()
+    with torch.no_grad():
+        model.head.bias[-1] = 100
+    with pytest.raises(ValueError, match="head gives 2000 tokens and the frontend reads 8"):
+        model.generate(torch.tensor([[1, 2]]), 4)
+
+
+@pytest.mark.parametrize("segmented", [False, True])
+@pytest.mark.parametrize("beams", [1, 2])
+def test_more_steps_than_positions_are_refused_before_the_first(segmented, beams) -> None:
+    spec = seqloom.build("gpt", vocabulary=11, width=16).spec
+    model = spec.replace(frontend=Tokens(vocabulary=11, positions="learned", max_length=8)).build()
+    prompt = torch.tensor([[1, 2, 3]])
+    segment = torch.tensor([[1, 2, 2]]) if segmented else None
+    most = 7 if segmented else 6
+    assert model.generate(prompt, most, segment=segment, beams=beams).shape == (1, 3 + most)
+    with pytest.raises(ValueError, match=f"8 positions learnt: give fewer, here {most} more at most"):
+        model.generate(prompt, most + 1, segment=segment, beams=beams)
+    with pytest.raises(ValueError, match="positions learnt"):
+        generate(model, prompt, most + 1, segment=segment)
+
+
+def test_no_steps_give_the_prompt_back() -> None:
+    model = build("gru")
+    prompt = torch.tensor([[1, 2], [3, 4]], dtype=torch.int32)
+    assert torch.equal(model.generate(prompt, 0), prompt.long())
+    assert torch.equal(model.generate(prompt, 0, beams=2), prompt.long())
+    assert list(generate(model, prompt, 0)) == []
+
+
+def test_exactly_k_are_drawn_among_also_where_they_are_equal() -> None:
+    generator = torch.Generator().manual_seed(0)
+    drawn = Sampling(top_k=2).draw(torch.zeros(500, 6), generator)
+    assert len(drawn.unique()) == 2
+
+
+def test_however_small_a_temperature_takes_the_most_likely() -> None:
+    logits = torch.tensor([[1.0, 3.0, 2.0]])
+    for temperature in (1e-5, 1e-42, 5e-324):
+        assert Sampling(temperature=temperature).draw(logits, torch.Generator()).item() == 1
+
+
+def test_text_takes_what_generate_yields_and_decodes_no_token_often() -> None:
+    model = seqloom.build("gru", vocabulary=256, width=16)
+    prompt = torch.tensor([[1, 2]])
+    decoded = 0
+
+    def decode(tokens: list[int]) -> str:
+        nonlocal decoded
+        decoded += len(tokens)
+        return " ".join(map(str, tokens))
+
+    tokens = model.generate(prompt, 200)[0, 2:].tolist()
+    assert "".join(text(generate(model, prompt, 200), decode)) == " ".join(map(str, tokens))
+    assert decoded <= 4 * 200
