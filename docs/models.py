@@ -28,15 +28,13 @@ def models() -> str:
     rows = []
     for name, entry in catalog("zoo").items():
         architecture = resolve(Architecture, name)
-        counts = [
-            count_parameters(architecture.sized(size).standard(256), embeddings=False) / 1e6
-            for size in [*architecture.presets, *SIZES]
-        ]
+        built = [architecture.sized(size).standard(256) for size in [*architecture.presets, *SIZES]]
+        counts = [count_parameters(spec, embeddings=False) / 1e6 for spec in built]
         sizes = [f"{size} {count:,.2f} M" for size, count in zip([*architecture.presets, *SIZES], counts, strict=True)]
-        rows.append(
-            [f"`{name}`", str(entry.attributes.get("family", "")), sentence(entry)]
-            + [NEEDS[str(entry.attributes.get("needs", ""))], ", ".join(sizes)]
-        )
+        needs = NEEDS[architecture.needs]
+        if built[0].encoder is not None and not architecture.needs:
+            needs += " as one stack; from `build` a source to read, and so counted"
+        rows.append([f"`{name}`", str(entry.attributes.get("family", "")), sentence(entry), needs, ", ".join(sizes)])
     return table(["model", "family", "what it is", "for", "parameters, token table aside"], rows)
 
 

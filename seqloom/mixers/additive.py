@@ -91,6 +91,9 @@ class AdditiveMixer(MemoryMixer):
 
     def _entries(self, memory: Memory | None) -> AdditiveState:
         if memory is None:
-            raise ValueError("additive attention needs a memory: pass what Model.encode gives")
+            raise ValueError(
+                "additive attention needs a memory: give memory=model.encode(source); "
+                "for text without a source take another model, such as gpt"
+            )
         ids = memory.id
         return AdditiveState(self.key(memory.x), memory.x.clone(), ids.clone(), ids.new_zeros(ids.shape[0]))

@@ -94,6 +94,9 @@ class CrossMixer(MemoryMixer):
 
     def _entries(self, memory: Memory | None) -> CrossState:
         if memory is None:
-            raise ValueError("cross attention needs a memory: pass what Model.encode gives")
+            raise ValueError(
+                "cross attention needs a memory: give memory=model.encode(source); "
+                "for text without a source take another model, such as gpt"
+            )
         key, value = self.enter(memory.x).unflatten(2, (2, -1, self.head_width)).unbind(2)
         return CrossState(key, value, memory.id.clone(), memory.id.new_zeros(memory.id.shape[0]))

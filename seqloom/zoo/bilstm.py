@@ -9,9 +9,10 @@ from seqloom.zoo.architecture import Architecture
 
 
 class BiLSTM(Architecture):
-    """LSTMs ahead and back in time, their outputs summed, in residual blocks: reads the whole before it answers.
+    """LSTMs ahead and back in time in residual blocks: x + ahead(norm x) + back(norm x), x + channel(norm x).
 
-    Work O(B T D D) a layer, depth T, both directions at once.
+    Each direction has a last map of its own; it reads the whole before it answers. Work O(B T D D) a layer, depth T,
+    both directions at once.
     """
 
     family: ClassVar[str] = "recurrent"

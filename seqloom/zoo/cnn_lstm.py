@@ -11,9 +11,10 @@ from seqloom.zoo.architecture import Architecture, directed
 
 
 class CNNLSTM(Architecture):
-    """Gated convolutions gather what is near, LSTMs what is far, all in residual blocks.
+    """Gated convolutions gather what is near, then LSTMs what is far: x + mixer(norm x), x + channel(norm x).
 
-    A task's patches shorten time before. Convolutions: work O(B T D D), depth O(1); then that of LSTMs.
+    A task's patches shorten time before. The source convolves over time and frequency, here each channel over time.
+    Work O(B T D D) a layer, depth O(1) of convolutions and T of LSTMs, state B (k - 1) D and 2 B D.
     """
 
     family: ClassVar[str] = "hybrid"

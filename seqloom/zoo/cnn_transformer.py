@@ -11,9 +11,11 @@ from seqloom.zoo.architecture import Architecture, directed
 
 
 class CNNTransformer(Architecture):
-    """Gated convolutions gather what is near, attention what is far, all in residual blocks.
+    """Gated convolutions gather what is near, then attention what is far: x + mixer(norm x), x + channel(norm x).
 
-    A task's patches shorten time before. Convolutions: work O(B T D D), depth O(1); then that of attention.
+    A task's patches shorten time before. The source has a convolution in every block, here the first blocks are theirs.
+    Work O(B T D D) a layer of convolution and O(B T D (D + T)) one of attention, depth O(1) in T, state B (k - 1) D and
+    2 B T D.
     """
 
     family: ClassVar[str] = "hybrid"

@@ -11,9 +11,11 @@ from seqloom.zoo.architecture import Architecture, directed
 
 
 class Griffin(Architecture):
-    """Griffin: recurrent, recurrent, local attention, and again; gated channel mixers; one head of keys and values.
+    """Griffin: x + mixer(norm x), x + channel(norm x), the mixers RG-LRU, RG-LRU, local attention, and again.
 
-    Work O(B T D (D + W)) a layer, state B D and 2 B W K a layer whatever T.
+    Attention has one head of keys and values. Departs from the source in sizes: channel mixers are SwiGLU of inner
+    width 2 D (`expand`), there GeGLU of 3 D, and the recurrence has D units, there 4 D / 3. Work O(B T D (D + W)) a
+    layer, depth O(log T), state 4 B D a layer of recurrence and 2 B W K one of attention, whatever T.
     """
 
     family: ClassVar[str] = "hybrid"

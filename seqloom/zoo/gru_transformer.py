@@ -11,9 +11,10 @@ from seqloom.zoo.architecture import Architecture, directed
 
 
 class GRUTransformer(Architecture):
-    """GRU layers first, then attention without position codes, all in residual blocks.
+    """GRU layers first, then attention without position codes: x + mixer(norm x), x + channel(norm x).
 
-    Work O(B T D (D + T)), depth T from the recurrent layers, state 2 B T D a layer of attention.
+    The first source has a recurrence over a short window in every layer, here the first layers are recurrent. Work
+    O(B T D (D + T)), depth T from the recurrent layers, state 2 B T D a layer of attention.
     """
 
     family: ClassVar[str] = "hybrid"

@@ -10,9 +10,11 @@ from seqloom.zoo.architecture import Architecture
 
 
 class Hierarchical(Architecture):
-    """A recurrence within pieces of a document, attention that sums each piece up, and a recurrence over the pieces.
+    """A GRU h both ways in pieces of a document, s = sum softmax(c tanh(W h)) h, a GRU over s: W_out [h_t, GRU(s)].
 
-    Depth is that of one piece and of the number of pieces, size + T / size, instead of T.
+    Departs from the source: pieces are of `size` steps, there sentences, and attention sums up the steps of a piece,
+    there the sentences of a document, too: the task's head pools. In residual blocks with a channel mixer. Work
+    O(B T D D) a layer; depth is that of one piece and of the number of pieces, size + T / size, instead of T.
     """
 
     family: ClassVar[str] = "hybrid"

@@ -11,7 +11,11 @@ from seqloom.zoo.architecture import Architecture, directed
 
 
 class Hybrid(Architecture):
-    """GRU and attention in turn, the recurrence first: it gives attention its order, attention gives it recall."""
+    """GRU and attention in turn, each in residual blocks: x + mixer(norm x), x + channel(norm x).
+
+    The recurrence first: it gives attention its order, attention gives it recall. The sources are of the parts; the
+    pattern is ours. Work O(B T D (D + T)) a layer, depth T, state B D a layer of GRU and 2 B T D of attention.
+    """
 
     family: ClassVar[str] = "hybrid"
     source: ClassVar[tuple[tuple[str, ...], ...]] = (

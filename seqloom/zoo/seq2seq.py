@@ -16,10 +16,11 @@ from seqloom.zoo.architecture import Architecture
 
 
 class Seq2Seq(Architecture):
-    """A bidirectional GRU reads the source; a GRU writes the target, scoring the source additively at each step.
+    """A GRU both ways reads the source, another writes: c_t = sum_s softmax_s(v tanh(W h_t + U m_s)) m_s.
 
-    The context enters the layers above and not the recurrence's next step, so that training runs all steps at once.
-    Work O(B (S + T) D D + B S T D), depth S + T, state B D and the source.
+    Departs from the sources: the context c enters the layers above and not the recurrence's next step (no input
+    feeding), so that training runs all steps at once; the writer begins from zeros, not from the reader's last state;
+    blocks are residual, with a channel mixer. Work O(B (S + T) D D + B S T D), depth S + T, state B D and the source.
     """
 
     family: ClassVar[str] = "hybrid"

@@ -16,11 +16,12 @@ from seqloom.zoo.architecture import Architecture
 
 
 class Transformer(Architecture):
-    """Transformer: attention and channel mixers in residual blocks.
+    """Transformer: encoder and decoder of 2017, norm(x + attention(x)), from `build`; on a task, one stack of today's.
 
-    Of text alone (`standard`): encoder and decoder as in 2017, norms behind, sines for positions, ReLU, one table for
-    source, target and head. For a task: one stack, causal as the task needs, in today's form, pre-norm with rotary
-    positions. Work O(B T D (D + T)) a layer, depth O(1) in T, state 2 B T D a layer.
+    Two architectures. `build` gives the first (`standard`): it reads a source, with norms behind, sines for positions,
+    ReLU, one table for source, target and head; for text alone take gpt. A task gets the second (`model`): one stack,
+    causal as the task needs, x + attention(norm x), x + channel(norm x), rotary positions, SwiGLU. Work
+    O(B T D (D + T)) a layer, depth O(1) in T, state 2 B T D a layer.
     """
 
     family: ClassVar[str] = "attention"

@@ -15,10 +15,11 @@ from seqloom.zoo.architecture import Architecture
 
 
 class TransformerXL(Architecture):
-    """Transformer-XL: relative attention to exactly `memory` steps back, across segments, norms behind.
+    """Transformer-XL: norm(x + attention(x)), norm(x + W_2 relu(W_1 x)), relative, to `memory` steps back.
 
-    The state is the memory of every layer, so that the context reaches layers x memory steps. Weights do not depend on
-    `memory`: evaluate with a longer one than was trained with. Work O(B T D (D + T + M)) a layer, state 2 B M D.
+    Attention looks back exactly so far, across segments. The state is the memory of every layer, so that the context
+    reaches layers x memory steps. Weights do not depend on `memory`: evaluate with a longer one than was trained with.
+    Work O(B T D (D + T + M)) a layer, depth O(1) in T, state 2 B M D.
     """
 
     family: ClassVar[str] = "attention"

@@ -15,9 +15,10 @@ from seqloom.zoo.architecture import Architecture
 
 
 class ViT(Architecture):
-    """ViT: the task's steps or patches with learnt positions, pre-norm attention without a direction, GELU.
+    """ViT: x + attention(norm x), x + W_2 gelu(W_1 norm x) over patches, or a task's steps, with learnt positions.
 
-    Pooled over patches rather than read from a class token. Work O(B T D (D + T)) a layer, depth O(1) in T.
+    Departs from the source: no class token, the head pools over the patches. Work O(B T D (D + T)) a layer, depth O(1)
+    in T.
     """
 
     family: ClassVar[str] = "attention"

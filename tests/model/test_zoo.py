@@ -164,6 +164,11 @@ def test_a_memory_is_asked_for() -> None:
     model = seqloom.build("seq2seq", vocabulary=11, width=16)
     with pytest.raises(ValueError, match="needs a memory"):
         model(torch.zeros(1, 3, dtype=torch.int64))
+    tokens = torch.zeros(1, 3, dtype=torch.int64)
+    translator = seqloom.build("transformer", vocabulary=11, width=16)
+    with pytest.raises(ValueError, match=r"give memory=model.encode\(source\); for text without a source"):
+        translator.generate(tokens)
+    assert translator.generate(tokens, 4, memory=translator.encode(tokens)).shape == (1, 7)
     with pytest.raises(ValueError, match="no encoder"):
         seqloom.build("gpt", vocabulary=11, width=16).encode(torch.zeros(1, 3, dtype=torch.int64))
 
