@@ -1,9 +1,9 @@
 """BERT as Hugging Face's transformers writes it."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from seqloom.hub.form import Form, Rule, expect, same
+from seqloom.hub.form import Form, Rule, count, expect, layers, one_of, same
 from seqloom.mixers.attention import Attention
 from seqloom.model.backbone import Backbone
 from seqloom.model.block import Channel
@@ -20,38 +20,36 @@ class BERT(Form):
 
     model_type = "bert"
 
-    def spec(self, config: dict[str, Any], names: Iterable[str]) -> ModelSpec:
+    def spec(self, config: Mapping[str, Any], names: Iterable[str]) -> ModelSpec:
         expect(config, position_embedding_type="absolute", is_decoder=False, add_cross_attention=False)
-        activation = config.get("hidden_act", "gelu")
-        if activation not in _ACTIVATIONS:
-            raise ValueError(f"config.json has hidden_act = '{activation}'; known: {', '.join(_ACTIVATIONS)}")
+        activation = one_of(config, "hidden_act", "gelu", _ACTIVATIONS)
         names = set(names)
-        width, vocabulary = config["hidden_size"], config["vocab_size"]
-        eps, dropout = config.get("layer_norm_eps", 1e-12), float(config.get("hidden_dropout_prob", 0.1))
+        width, vocabulary = count(config, "hidden_size"), count(config, "vocab_size")
+        eps, dropout = config.get("layer_norm_eps", 1e-12), config.get("hidden_dropout_prob", 0.1)
         masked = any(name.startswith("cls.predictions.") for name in names)
         if masked and (activation != "gelu" or not config.get("tie_word_embeddings", True)):
             raise ValueError("only heads for masked tokens with GELU and the token table tied can be loaded")
         attention = Attention(
-            heads=config["num_attention_heads"],
+            heads=count(config, "num_attention_heads"),
             causal=False,
             rotary=None,
             bias=True,
-            dropout=float(config.get("attention_probs_dropout_prob", 0.1)),
+            dropout=config.get("attention_probs_dropout_prob", 0.1),
         )
         return ModelSpec(
             frontend=Tokens(
                 vocabulary=vocabulary,
                 positions="learned",
-                max_length=config["max_position_embeddings"],
-                kinds=config.get("type_vocab_size", 2),
+                max_length=count(config, "max_position_embeddings"),
+                kinds=count(config, "type_vocab_size", 2),
                 norm=True,
                 eps=eps,
                 dropout=dropout,
             ),
             backbone=Backbone(
-                pattern=(attention,) * config["num_hidden_layers"],
+                pattern=(attention,) * layers(config, "num_hidden_layers", names),
                 channel=_ACTIVATIONS[activation],
-                expand=config["intermediate_size"] / width,
+                expand=count(config, "intermediate_size") / width,
                 dropout=dropout,
                 norm="layer",
                 placement="post",

@@ -1,9 +1,9 @@
 """GPT-2 as Hugging Face's transformers writes it."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from seqloom.hub.form import Form, Rule, expect, same
+from seqloom.hub.form import Form, Rule, count, expect, layers, one_of, same
 from seqloom.mixers.attention import Attention
 from seqloom.model.backbone import Backbone
 from seqloom.model.block import Channel
@@ -25,7 +25,7 @@ class GPT2(Form):
 
     model_type = "gpt2"
 
-    def spec(self, config: dict[str, Any], names: Iterable[str]) -> ModelSpec:
+    def spec(self, config: Mapping[str, Any], names: Iterable[str]) -> ModelSpec:
         expect(
             config,
             scale_attn_weights=True,
@@ -33,27 +33,26 @@ class GPT2(Form):
             reorder_and_upcast_attn=False,
             add_cross_attention=False,
         )
-        activation = config.get("activation_function", "gelu_new")
-        if activation not in _ACTIVATIONS:
-            raise ValueError(f"config.json has activation_function = '{activation}'; known: {', '.join(_ACTIVATIONS)}")
-        width, vocabulary = config["n_embd"], config["vocab_size"]
+        activation = one_of(config, "activation_function", "gelu_new", _ACTIVATIONS)
+        width, vocabulary = count(config, "n_embd"), count(config, "vocab_size")
+        inner = 4 * width if config.get("n_inner") is None else count(config, "n_inner")
         headless = config.get("architectures") == ["GPT2Model"]
         head = NextToken(vocabulary=vocabulary, tied=config.get("tie_word_embeddings", True))
         attention = Attention(
-            heads=config["n_head"], rotary=None, bias=True, dropout=float(config.get("attn_pdrop", 0.1))
+            heads=count(config, "n_head"), rotary=None, bias=True, dropout=config.get("attn_pdrop", 0.1)
         )
         return ModelSpec(
             frontend=Tokens(
                 vocabulary=vocabulary,
                 positions="learned",
-                max_length=config["n_positions"],
-                dropout=float(config.get("embd_pdrop", 0.1)),
+                max_length=count(config, "n_positions"),
+                dropout=config.get("embd_pdrop", 0.1),
             ),
             backbone=Backbone(
-                pattern=(attention,) * config["n_layer"],
+                pattern=(attention,) * layers(config, "n_layer", names),
                 channel=_ACTIVATIONS[activation],
-                expand=(config.get("n_inner") or 4 * width) / width,
-                dropout=float(config.get("resid_pdrop", 0.1)),
+                expand=inner / width,
+                dropout=config.get("resid_pdrop", 0.1),
                 norm="layer",
                 eps=config.get("layer_norm_epsilon", 1e-5),
                 bias=True,

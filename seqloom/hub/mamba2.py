@@ -1,10 +1,10 @@
 """Mamba-2 as Hugging Face's transformers writes it."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from seqloom.hub.form import Form, Rule, expect, same
+from seqloom.hub.form import Form, Rule, count, expect, layers, same
 from seqloom.mixers.ssd import SSD
 from seqloom.model.backbone import Backbone
 from seqloom.model.frontend import Tokens
@@ -17,34 +17,34 @@ class Mamba2(Form):
 
     model_type = "mamba2"
 
-    def spec(self, config: dict[str, Any], names: Iterable[str]) -> ModelSpec:
+    def spec(self, config: Mapping[str, Any], names: Iterable[str]) -> ModelSpec:
         expect(config, hidden_act="silu", use_conv_bias=True)
-        width, heads = config["hidden_size"], config["num_heads"]
+        width, heads = count(config, "hidden_size"), count(config, "num_heads")
         expand = config.get("expand", 2)
-        if heads * config["head_dim"] != round(expand * width):
+        inner = heads * count(config, "head_dim")
+        if inner != round(expand * width):
             raise ValueError(
-                f"config.json has num_heads * head_dim = {heads * config['head_dim']}, "
-                f"but expand * hidden_size = {expand * width}"
+                f"config.json has num_heads * head_dim = {inner}, but expand * hidden_size = {expand * width}"
             )
-        smallest, largest = (_number(limit) for limit in config.get("time_step_limit", (0.0, math.inf)))
+        smallest, largest = _limits(config.get("time_step_limit", [0.0, math.inf]))
         eps = config.get("layer_norm_epsilon", 1e-5)
         mixer = SSD(
             expand=expand,
             heads=heads,
-            groups=config.get("n_groups", 1),
-            state_size=config["state_size"],
-            kernel=config.get("conv_kernel", 4),
+            groups=count(config, "n_groups", 1),
+            state_size=count(config, "state_size"),
+            kernel=count(config, "conv_kernel", 4),
             bias=config.get("use_bias", False),
             eps=eps,
             smallest=smallest,
             largest=largest,
         )
-        vocabulary = config["vocab_size"]
+        vocabulary = count(config, "vocab_size")
         tied = config.get("tie_word_embeddings", False)
         headless = config.get("architectures") == ["Mamba2Model"]
         return ModelSpec(
             frontend=Tokens(vocabulary=vocabulary),
-            backbone=Backbone(pattern=(mixer,) * config["num_hidden_layers"], channel="none", eps=eps),
+            backbone=Backbone(pattern=(mixer,) * layers(config, "num_hidden_layers", names), channel="none", eps=eps),
             head=Hidden() if headless else NextToken(vocabulary=vocabulary, tied=tied),
             width=width,
         )
@@ -86,7 +86,7 @@ class Mamba2(Form):
                 same(f"{ours}.log_a", f"{theirs}.A_log"),
                 same(f"{ours}.skip", f"{theirs}.D"),
                 same(f"{ours}.norm", f"{theirs}.norm.weight"),
-                Rule((f"{ours}.conv_weight", f"{ours}.key_conv_weight"), (f"{theirs}.conv1d.weight",)),
+                Rule((f"{ours}.conv_weight", f"{ours}.key_conv_weight"), (f"{theirs}.conv1d.weight",), depthwise=True),
                 Rule((f"{ours}.conv_bias", f"{ours}.key_conv_bias"), (f"{theirs}.conv1d.bias",)),
             ]
             for part in ("weight", "bias") if biased else ("weight",):
@@ -107,9 +107,15 @@ class Mamba2(Form):
         return name.removeprefix("backbone.") if spec.head.kind == "hidden" else name
 
 
-def _number(limit: Any) -> float:
+def _limits(given: Any) -> tuple[float, float]:
     # transformers writes infinity as {"__float__": "Infinity"}, older files as a bare Infinity
-    return float(limit["__float__"]) if isinstance(limit, dict) else float(limit)
+    try:
+        smallest, largest = (float(limit["__float__"] if isinstance(limit, dict) else limit) for limit in given)
+    except (TypeError, ValueError, KeyError):
+        smallest, largest = math.nan, math.nan
+    if not 0 <= smallest < largest:
+        raise ValueError(f"config.json has time_step_limit = {given!r}; it must be two numbers, 0 <= first < second")
+    return smallest, largest
 
 
 def _written(limit: float) -> Any:

@@ -1,28 +1,39 @@
 """Load a model from a folder or a hub's name, and save one."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
+import pydantic
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from seqloom.core.registry import nearest
-from seqloom.core.spec import to_data
-from seqloom.data.tokens import hub_tokenizer
+from seqloom.core.spec import explain, to_data
 from seqloom.hub.bert import BERT
-from seqloom.hub.files import CONFIG, WEIGHTS, companions, read_json, read_weights, widened
-from seqloom.hub.form import Form, give, take
+from seqloom.hub.files import (
+    COMPANIONS,
+    CONFIG,
+    INDEX,
+    WEIGHTS,
+    companions,
+    indexed,
+    read_headers,
+    read_json,
+    write_file,
+    write_weights,
+)
+from seqloom.hub.form import Form, filled, give, listed, outlined, take
 from seqloom.hub.gpt2 import GPT2
 from seqloom.hub.mamba2 import Mamba2
-from seqloom.model.head import NextToken
+from seqloom.hub.own import Own
 from seqloom.model.model import Model, ModelSpec
 
 FORMS: dict[str, Form] = {form.model_type: form for form in (BERT(), GPT2(), Mamba2())}
-OWN = "seqloom"
-_PATTERNS = ["*.json", "*.safetensors", "*.txt"]
 
 
 @dataclass(frozen=True)
@@ -35,41 +46,37 @@ class Origin:
     files: dict[str, bytes] = field(default_factory=dict)  # the tokenizer's and other companions
 
 
-def load(name: str | Path, revision: str | None = None) -> Model:
+def load(name: str | Path, revision: str | None = None, *, trust: bool = False) -> Model:
     """Return the model in a folder, or of a name on the Hugging Face hub, in evaluation mode, on the CPU.
 
     Folders: BERT, GPT-2 and Mamba-2 as transformers' `save_pretrained` writes them, and what our `save` wrote. Halves
-    are widened to float32. Only safetensors are read.
+    are widened to float32, float64 stays. Only safetensors are read; work and memory follow the file's size.
 
     Args:
         name: a folder, or a hub's name such as "openai-community/gpt2", which is fetched to the hub's cache.
         revision: of a hub's name.
+        trust: import code outside seqloom that a config.json of ours names, such as a mixer of yours.
 
     Raises:
         ValueError: no such folder; an architecture or a setting that is not known; missing, left-over or misshapen
-            tensors, listed; a pickle; a damaged or hostile file; a hub's name without huggingface_hub installed.
+            tensors, listed; quantised ones; a pickle; a damaged or hostile file; a hub's name without huggingface_hub
+            installed.
     """
     folder = Path(name)
     if not folder.is_dir():
         folder = _fetched(str(name), revision)
     config = read_json(folder / CONFIG)
-    kind = config.get("model_type")
-    found = widened(read_weights(folder))
-    if kind == OWN:
-        model = ModelSpec.from_json(json.dumps(config.get("spec"))).build()
-        _fill(model, found)
-        model.origin = Origin(config, files=companions(folder))
-        return model.eval()
-    if kind not in FORMS:
-        raise ValueError(f"'{folder / CONFIG}' is of a '{kind}'{nearest(str(kind), sorted([*FORMS, OWN]))}")
-    form = FORMS[kind]
+    form = _form_of(config, folder / CONFIG, trust)
+    stored = read_headers(folder)
     try:
-        spec = form.spec(config, found)
-    except (KeyError, TypeError) as error:
+        spec = form.spec(config, form.renamed(stored).values())
+    except pydantic.ValidationError as error:
+        raise ValueError(f"'{folder / CONFIG}' has a wrong setting: {explain(error.title, error)}") from None
+    except (KeyError, TypeError, OverflowError) as error:
         raise ValueError(f"'{folder / CONFIG}' lacks a setting, or has one of another type: {error}") from None
-    model = spec.build()
-    taken = take(form, spec, found, {key: tensor.shape for key, tensor in model.state_dict().items()})
-    model.load_state_dict(taken.tensors)
+    model = outlined(spec, stored)
+    taken = take(form, spec, stored, {key: tensor.shape for key, tensor in model.state_dict().items()})
+    model = filled(model, taken.tensors)
     model.origin = Origin(config, taken.names, taken.rest, companions(folder))
     return model.eval()
 
@@ -77,69 +84,79 @@ def load(name: str | Path, revision: str | None = None) -> Model:
 def save(model: Model, folder: Path) -> Path:
     """Write a model to a folder: in Hugging Face's form if it is a BERT, GPT-2 or Mamba-2, else in our own.
 
-    What was loaded is written back key for key, with the tokenizer; `transformers` loads it.
+    What was loaded is written back key for key, with the tokenizer; `transformers` loads it. Dropout that their form
+    cannot say is written as the nearest that it can.
 
     Raises:
-        ValueError: the folder cannot be written.
+        ValueError: the folder cannot be written; the model holds other tensors than its spec says, as a wrapped one.
     """
     origin: Origin | None = model.origin
     ours = {name: tensor.detach().cpu() for name, tensor in model.state_dict().items()}
+    _unwrapped(model.spec, ours)
     form, config = _form(model.spec)
-    if form is None:
-        config, found = {"model_type": OWN, "architectures": ["Model"], "spec": to_data(model.spec)}, ours
+    found = give(form, model.spec, ours)
+    if origin is not None and origin.config.get("model_type") == form.model_type != Own.model_type:
+        config = {**config, **origin.config}
+        found |= {name: tensor for name, tensor in origin.rest.items() if not _tied(name)}
+        found = {origin.names.get(name, name): tensor for name, tensor in found.items()}
     else:
-        shapes = _shapes(form, model.spec, ours)
-        found = give(form, model.spec, ours, shapes)
-        if origin is not None and origin.config.get("model_type") == form.model_type:
-            config = {**config, **origin.config}
-            found |= {name: tensor for name, tensor in origin.rest.items() if not _tied(name)}
-            found = {origin.names.get(name, name): tensor for name, tensor in found.items()}
-        else:
-            found = {form.prefixed(name, model.spec): tensor for name, tensor in found.items()}
+        found = {form.prefixed(name, model.spec): tensor for name, tensor in found.items()}
+    dtype = str(reduce(torch.promote_types, (tensor.dtype for tensor in ours.values()))).removeprefix("torch.")
+    config |= {key: dtype for key in ("dtype", "torch_dtype") if key == "dtype" or key in config}
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+        write_file(folder / CONFIG, (json.dumps(config, indent=2, sort_keys=True) + "\n").encode())
         for name, content in (origin.files if origin else {}).items():
-            (folder / name).write_bytes(content)
-        save_file({name: tensor.contiguous() for name, tensor in found.items()}, folder / WEIGHTS, {"format": "pt"})
+            write_file(folder / name, content)
+        write_weights(folder, found)
     except OSError as error:
         raise ValueError(f"cannot write '{folder}': {error.strerror}") from None
     return folder
 
 
-def tokenizer(model: Model) -> Any:
-    """Return the tokenizer that came with a loaded model, of the `tokenizers` library.
+def _form_of(config: dict[str, Any], path: Path, trust: bool) -> Form:
+    """Return the form that a config.json is of."""
+    if config.get("quantization_config"):
+        raise ValueError(f"'{path}' has a quantization_config: quantised checkpoints cannot be loaded")
+    kind = config.get("model_type")
+    if kind == Own.model_type:
+        return Own(trust)
+    if not isinstance(kind, str) or kind not in FORMS:
+        raise ValueError(f"'{path}' is of a '{kind}'{nearest(str(kind), sorted([*FORMS, Own.model_type]))}")
+    return FORMS[kind]
 
-    Raises:
-        ValueError: none came along.
-    """
-    files = model.origin.files if model.origin is not None else {}
-    if "tokenizer.json" not in files:
-        raise ValueError("no tokenizer.json came with this model: add one to its folder")
-    return hub_tokenizer(files["tokenizer.json"])
 
-
-def _form(spec: ModelSpec) -> tuple[Form | None, dict[str, Any]]:
-    """Return the form that a model has, and its config.json; (None, {}) if none."""
-    plain = spec.replace(head=spec.head.replace(unit="token")) if isinstance(spec.head, NextToken) else spec
+def _form(spec: ModelSpec) -> tuple[Form, dict[str, Any]]:
+    """Return the form that a model has, and its config.json."""
+    plain = _architecture(to_data(spec))
     for form in FORMS.values():
         try:
             config = form.config(spec)
             again = form.spec(config, {name for rule in form.rules(spec) for name in rule.theirs})
         except (AttributeError, KeyError, IndexError, ValueError):
             continue
-        if again == plain:
+        if _architecture(to_data(again)) == plain:
             return form, config
-    return None, {}
+    return Own(), Own().config(spec)
 
 
-def _shapes(form: Form, spec: ModelSpec, ours: dict[str, Tensor]) -> dict[str, torch.Size]:
-    # depthwise kernels stand as (C, 1, k) there
-    conv = [rule for rule in form.rules(spec) if rule.theirs[0].endswith("conv1d.weight")]
-    return {
-        rule.theirs[0]: torch.Size((sum(len(ours[name]) for name in rule.ours), 1, ours[rule.ours[0]].shape[1]))
-        for rule in conv
-    }
+def _architecture(data: Any) -> Any:
+    """Return a spec's data without what makes no difference to a trained model: dropout, and the unit of a metric."""
+    if isinstance(data, dict):
+        return {key: _architecture(value) for key, value in data.items() if key not in ("dropout", "unit")}
+    return [_architecture(value) for value in data] if isinstance(data, list) else data
+
+
+def _unwrapped(spec: ModelSpec, ours: dict[str, Tensor]) -> None:
+    with torch.device("meta"):
+        wanted = {name: tensor.shape for name, tensor in spec.build().state_dict().items()}
+    given = {name: tensor.shape for name, tensor in ours.items()}
+    if given != wanted:
+        other = sorted(name for name in given.keys() | wanted.keys() if given.get(name) != wanted.get(name))
+        raise ValueError(
+            f"the model holds other tensors than its spec says: {listed(other)}. If it is wrapped by an adapter of "
+            "peft, save what its merge_and_unload() gives"
+        )
 
 
 def _tied(name: str) -> bool:
@@ -147,28 +164,35 @@ def _tied(name: str) -> bool:
     return name in ("lm_head.weight", "cls.predictions.decoder.weight", "cls.predictions.decoder.bias")
 
 
-def _fill(model: Model, found: dict[str, Tensor]) -> None:
-    wanted = model.state_dict()
-    missing, extra = sorted(set(wanted) - set(found)), sorted(set(found) - set(wanted))
-    wrong = [key for key in set(wanted) & set(found) if wanted[key].shape != found[key].shape]
-    if missing or extra or wrong:
-        parts = (("missing", missing), ("not known", extra), ("of another shape", sorted(wrong)))
-        told = "; ".join(f"{what}: {', '.join(keys[:8])}" for what, keys in parts if keys)
-        raise ValueError(f"the tensors are not those of the model that config.json names; {told}")
-    model.load_state_dict(found)
-
-
 def _fetched(name: str, revision: str | None) -> Path:
     if name.startswith((".", "/", "~")) or name.count("/") > 1:
         raise ValueError(f"there is no folder '{name}'")
     try:
-        import huggingface_hub
+        import huggingface_hub as hub
     except ImportError:
         raise ValueError(
             f"there is no folder '{name}', and fetching it from the hub needs huggingface_hub: "
             "pip install 'seqloom[hub]'"
         ) from None
+    with _explained(name):
+        config = Path(hub.hf_hub_download(name, CONFIG, revision=revision))
+    _form_of(read_json(config), config, trust=True)  # before anything large is fetched
+    commit, folder = config.parent.name, config.parent  # all files of the one commit that config.json is of
+    with _explained(name):
+        hub.snapshot_download(name, revision=commit, allow_patterns=[INDEX, *COMPANIONS])
+        try:
+            hub.hf_hub_download(name, WEIGHTS, revision=commit)
+        except hub.errors.EntryNotFoundError:
+            if not (folder / INDEX).exists():
+                raise
+            for part in indexed(folder):
+                hub.hf_hub_download(name, part, revision=commit)
+    return folder
+
+
+@contextmanager
+def _explained(name: str) -> Iterator[None]:
     try:
-        return Path(huggingface_hub.snapshot_download(name, revision=revision, allow_patterns=_PATTERNS))
+        yield
     except Exception as error:  # noqa: BLE001  the hub's client raises many kinds, from its own and from HTTP libraries
         raise ValueError(f"there is no folder '{name}', and the hub did not give it: {error}") from None

@@ -220,7 +220,7 @@ def test_what_is_not_ours_to_load_is_refused(tmp_path) -> None:
         ({"activation_function": "tanh"}, "activation_function = 'tanh'"),
         ({"scale_attn_by_inverse_layer_idx": True}, "only False can be loaded"),
         ({"n_head": 5}, "multiple of 5, got 32"),
-        ({"n_layer": "two"}, "of another type"),
+        ({"n_layer": "two"}, "must be a whole number above 0"),
     ):
         (tmp_path / "config.json").write_text(json.dumps({**config, **change}))
         with pytest.raises(ValueError, match=message):
