@@ -1,5 +1,7 @@
 """What linear recurrent mixers share: how padding and documents enter their terms."""
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -32,3 +34,9 @@ def last_state(h: Tensor, before: Tensor | None) -> Tensor:
     if h.shape[1]:
         return h[:, -1].clone()
     return h.new_zeros((h.shape[0], h.shape[2])) if before is None else before
+
+
+def small_steps(heads: int) -> Tensor:
+    """Return biases (heads,) whose softplus is drawn between 0.001 and 0.1, evenly in the logarithm."""
+    first = torch.empty(heads).uniform_(math.log(1e-3), math.log(1e-1)).exp()
+    return first + torch.log(-torch.expm1(-first))

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from seqloom.core.cost import Cost
 from seqloom.core.types import State, Where
-from seqloom.mixers._terms import silenced, starts
+from seqloom.mixers._terms import silenced, small_steps, starts
 from seqloom.model.mixer import Cut, MixerSpec, SequenceMixer
 from seqloom.ops.delta import delta, product_flops
 from seqloom.ops.linear import Linear
@@ -81,9 +81,7 @@ class DeltaNetMixer(SequenceMixer):
             self.decay = Linear(width, spec.heads)
             self.log_a = nn.Parameter(torch.empty(spec.heads).uniform_(1, 16).log())
             with torch.no_grad():
-                # softplus(b) is drawn between 0.001 and 0.1, evenly in the logarithm
-                first = torch.empty(spec.heads).uniform_(math.log(1e-3), math.log(1e-1)).exp()
-                self.decay.bias.copy_(first + torch.log(-torch.expm1(-first)))
+                self.decay.bias.copy_(small_steps(spec.heads))
             self.split |= {"decay.weight": Cut(0), "decay.bias": Cut(0), "log_a": Cut(0)}
 
     def forward(self, x: Tensor, state: State | None = None, where: Where | None = None) -> tuple[Tensor, State | None]:

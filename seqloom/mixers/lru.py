@@ -7,12 +7,11 @@ import pydantic
 import torch
 from torch import Tensor, nn
 
-from seqloom.core.cost import Cost
-from seqloom.core.types import State, Where
-from seqloom.mixers._terms import kept, last_state
-from seqloom.model.mixer import Cut, MixerSpec, SequenceMixer
+from seqloom.core.types import Where
+from seqloom.mixers._scanned import ScannedMixer
+from seqloom.mixers._terms import kept
+from seqloom.model.mixer import Cut, MixerSpec
 from seqloom.ops.linear import Linear
-from seqloom.ops.scan import scan
 
 
 class LRU(MixerSpec):
@@ -46,10 +45,9 @@ class LRU(MixerSpec):
         return LRUMixer(self, width)
 
 
-class LRUMixer(SequenceMixer):
+class LRUMixer(ScannedMixer):
     """The module. The state is (h,), h (B, N) complex."""
 
-    carry = "fold"
     split = {
         "decay": Cut(0),
         "angle": Cut(0),
@@ -78,35 +76,12 @@ class LRUMixer(SequenceMixer):
         nn.init.normal_(self.out.weight, std=1 / math.sqrt(hidden))
         nn.init.normal_(self.skip)
 
-    def forward(self, x: Tensor, state: State | None = None, where: Where | None = None) -> tuple[Tensor, State | None]:
-        """Mix along time under the contract."""
-        before: Tensor | None = state[0] if state else None
-        h = scan(*self._terms(x, where), before)
-        y = self.out(torch.cat([h.real, h.imag], dim=-1).to(x.dtype)) + self.skip * x
-        return y, None if state is None else (last_state(h, before),)
+    def answer(self, h: Tensor, x: Tensor) -> Tensor:
+        """Return Re(C h) + d x."""
+        return self.out(torch.cat([h.real, h.imag], dim=-1).to(x.dtype)) + self.skip * x
 
-    def summary(self, x: Tensor, where: Where | None = None) -> State:
-        """Return (product of decays, state from zeros), each (B, N) complex."""
-        decay, entering = self._terms(x, where)
-        return decay.prod(dim=1), last_state(scan(decay, entering, None), None)
-
-    def advance(self, state: State, summary: State) -> State:
-        """Return decay * h + entering."""
-        decay, entering = summary
-        return (decay * state[0] + entering,) if state else (entering,)
-
-    def cost(self, batch: int, length: int) -> Cost:
-        """Return the cost; the scan's own work is elementwise and counts as traffic."""
-        weights = self.enter.weight.numel() + self.out.weight.numel()
-        hidden, size = self.decay.numel(), self.out.weight.element_size()
-        return Cost(
-            flops=2 * batch * length * weights,
-            bytes=size * (weights + 6 * batch * length * hidden),
-            state_bytes=batch * hidden * 2 * max(size, 4),
-            depth=2 + max(length - 1, 0).bit_length(),
-        )
-
-    def _terms(self, x: Tensor, where: Where | None) -> tuple[Tensor, Tensor]:
+    def terms(self, x: Tensor, where: Where | None) -> tuple[Tensor, Tensor]:
+        """Return decay and input of the scan, each (B, T, N) complex)."""
         dtype = torch.promote_types(x.dtype, torch.float32)
         # |l| and the angle in float32 or wider: powers of l up to the length matter
         modulus, angle = (-self.decay.to(dtype).exp()).exp(), self.angle.to(dtype).exp()

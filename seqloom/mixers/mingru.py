@@ -6,12 +6,11 @@ import pydantic
 import torch
 from torch import Tensor
 
-from seqloom.core.cost import Cost
-from seqloom.core.types import State, Where
-from seqloom.mixers._terms import kept, last_state
-from seqloom.model.mixer import Cut, MixerSpec, SequenceMixer
+from seqloom.core.types import Where
+from seqloom.mixers._scanned import ScannedMixer
+from seqloom.mixers._terms import kept
+from seqloom.model.mixer import Cut, MixerSpec
 from seqloom.ops.linear import Linear
-from seqloom.ops.scan import scan
 
 
 class MinGRU(MixerSpec):
@@ -35,10 +34,9 @@ class MinGRU(MixerSpec):
         return MinGRUMixer(width, self.hidden or width)
 
 
-class MinGRUMixer(SequenceMixer):
+class MinGRUMixer(ScannedMixer):
     """The scan between two projections. The state is (h,), h (B, H)."""
 
-    carry = "fold"
     split = {"enter.weight": Cut(0, parts=2), "enter.bias": Cut(0, parts=2), "out.weight": Cut(1), "out.bias": "once"}
 
     def __init__(self, width: int, hidden: int) -> None:
@@ -46,34 +44,8 @@ class MinGRUMixer(SequenceMixer):
         self.enter = Linear(width, 2 * hidden)  # z | candidate
         self.out = Linear(hidden, width)
 
-    def forward(self, x: Tensor, state: State | None = None, where: Where | None = None) -> tuple[Tensor, State | None]:
-        """Mix along time under the contract."""
-        before: Tensor | None = state[0] if state else None
-        h = scan(*self._terms(x, where), before)
-        return self.out(h.to(x.dtype)), None if state is None else (last_state(h, before),)
-
-    def summary(self, x: Tensor, where: Where | None = None) -> State:
-        """Return (product of decays, state from zeros), each (B, H)."""
-        decay, entering = self._terms(x, where)
-        return decay.prod(dim=1), last_state(scan(decay, entering, None), None)
-
-    def advance(self, state: State, summary: State) -> State:
-        """Return decay * h + entering."""
-        decay, entering = summary
-        return (decay * state[0] + entering,) if state else (entering,)
-
-    def cost(self, batch: int, length: int) -> Cost:
-        """Return the cost; the scan's own work is elementwise and counts as traffic."""
-        weights = self.enter.weight.numel() + self.out.weight.numel()
-        hidden, size = self.out.weight.shape[1], self.out.weight.element_size()
-        return Cost(
-            flops=2 * batch * length * weights,
-            bytes=size * (weights + 3 * batch * length * hidden),
-            state_bytes=batch * hidden * max(size, 4),
-            depth=2 + max(length - 1, 0).bit_length(),
-        )
-
-    def _terms(self, x: Tensor, where: Where | None) -> tuple[Tensor, Tensor]:
+    def terms(self, x: Tensor, where: Where | None) -> tuple[Tensor, Tensor]:
+        """Return decay and input of the scan, each (B, T, H))."""
         # the scan runs in float32 or wider: products of many decays
         z, candidate = self.enter(x).to(torch.promote_types(x.dtype, torch.float32)).chunk(2, dim=-1)
         return kept(torch.sigmoid(-z), torch.sigmoid(z) * candidate, where)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from seqloom.core.cost import Cost
 from seqloom.core.types import State, Where
-from seqloom.mixers._terms import silenced, starts
+from seqloom.mixers._terms import silenced, small_steps, starts
 from seqloom.model.mixer import Cut, MixerSpec, SequenceMixer
 from seqloom.ops.associative import associative, product_flops
 from seqloom.ops.linear import Linear
@@ -95,9 +95,7 @@ class SSDMixer(SequenceMixer):
         nn.init.uniform_(self.conv_weight, -bound, bound)
         nn.init.uniform_(self.key_conv_weight, -bound, bound)
         with torch.no_grad():
-            # softplus(b) is drawn between 0.001 and 0.1, evenly in the logarithm
-            first = torch.empty(spec.heads).uniform_(math.log(1e-3), math.log(1e-1)).exp()
-            self.step_bias.copy_(first + torch.log(-torch.expm1(-first)))
+            self.step_bias.copy_(small_steps(spec.heads))
         cut_keys: Cut | Literal["copy"] = "copy" if spec.groups == 1 else Cut(0, parts=2)
         split: dict[str, Cut | Literal["copy", "once"]] = {
             "enter.weight": Cut(0, parts=2),

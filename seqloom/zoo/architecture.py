@@ -52,6 +52,17 @@ class Architecture(Spec):
         """Return the mixers, one a block; they may see the future unless `causal`."""
         raise TypeError(f"{type(self).__name__} has no pattern")
 
+    def staged(self, first: MixerSpec, setting: str, rest: MixerSpec) -> tuple[MixerSpec, ...]:
+        """Return as many of the first mixer as a setting says, and behind them the rest, one a block.
+
+        Raises:
+            ValueError: no block is left for the rest.
+        """
+        count = getattr(self, setting)
+        if count >= self.layers:
+            raise ValueError(f"layers={self.layers} leave none behind {setting}={count}: give more layers")
+        return (first,) * count + (rest,) * (self.layers - count)
+
     def backbone(self, causal: bool) -> Backbone:
         """Return the blocks."""
         return Backbone(pattern=self.pattern(causal), channel=self.channel, expand=self.expand, dropout=self.dropout)

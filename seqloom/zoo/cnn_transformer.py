@@ -33,16 +33,6 @@ class CNNTransformer(Architecture):
     kernel: int = pydantic.Field(default=5, gt=0)  # steps each sees, in each direction it may look
 
     def pattern(self, causal: bool) -> tuple[MixerSpec, ...]:
-        """Return the mixers, one a block.
-
-        Raises:
-            ValueError: no block is left behind the convolutions.
-        """
-        if self.convolutions >= self.layers:
-            raise ValueError(
-                f"layers={self.layers} leave none behind convolutions={self.convolutions}: give more layers"
-            )
+        """Return the mixers, one a block."""
         near = directed(Conv(kernel=self.kernel), causal)
-        return (near,) * self.convolutions + (Attention(heads=self.heads, causal=causal),) * (
-            self.layers - self.convolutions
-        )
+        return self.staged(near, "convolutions", Attention(heads=self.heads, causal=causal))

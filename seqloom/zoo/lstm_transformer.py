@@ -32,14 +32,6 @@ class LSTMTransformer(Architecture):
     recurrent: int = pydantic.Field(default=1, gt=0)  # blocks of the LSTM; the rest is attention
 
     def pattern(self, causal: bool) -> tuple[MixerSpec, ...]:
-        """Return the mixers, one a block.
-
-        Raises:
-            ValueError: no block is left for attention.
-        """
-        if self.recurrent >= self.layers:
-            raise ValueError(
-                f"layers={self.layers} leave no attention behind recurrent={self.recurrent}: give more layers"
-            )
+        """Return the mixers, one a block."""
         attention = Attention(heads=self.heads, rotary=None, causal=causal)
-        return (directed(LSTM(), causal),) * self.recurrent + (attention,) * (self.layers - self.recurrent)
+        return self.staged(directed(LSTM(), causal), "recurrent", attention)

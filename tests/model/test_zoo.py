@@ -82,7 +82,7 @@ def test_wrong_names_presets_and_settings_are_refused() -> None:
         seqloom.build("gpt", head=4)
     with pytest.raises(ValueError, match="multiple of 5, got 128"):
         seqloom.build("gpt", heads=5)
-    with pytest.raises(ValueError, match="leave no attention behind recurrent=2"):
+    with pytest.raises(ValueError, match="leave none behind recurrent=2"):
         seqloom.build("gru_transformer", recurrent=2)
 
 
