@@ -1,4 +1,4 @@
-"""RMSNorm: rows divided by their root mean square, times a weight. Source: Zhang and Sennrich 2019, arXiv 1910.07467."""
+"""RMSNorm: rows divided by their root mean square, times a weight (Zhang and Sennrich 2019, arXiv 1910.07467)."""
 
 import torch
 import torch.nn.functional as F
