@@ -8,8 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from seqloom.core.types import Where
-from seqloom.mixers._scanned import ScannedMixer
-from seqloom.mixers._terms import kept
+from seqloom.mixers._terms import ScannedMixer, kept
 from seqloom.model.mixer import Cut, MixerSpec
 from seqloom.ops.linear import Linear
 
