@@ -36,7 +36,8 @@ def tokenizer(model: Model) -> Any:
 
 def _word_pieces(files: dict[str, bytes]) -> Any:
     settings = json.loads(files.get("tokenizer_config.json", b"{}"))
-    words = files["vocab.txt"].decode().splitlines()
+    # not splitlines: vocabularies hold separators of other kinds as words
+    words = [line.rstrip("\r") for line in files["vocab.txt"].decode().removesuffix("\n").split("\n")]
     return BertWordPieceTokenizer(
         {word: i for i, word in enumerate(words)},
         lowercase=settings.get("do_lower_case", True),
