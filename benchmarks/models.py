@@ -25,6 +25,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import seqloom.nn
+from seqloom.core import runtime
 from seqloom.core.registry import catalog
 from seqloom.core.spec import resolve
 from seqloom.measure.clock import interleave
@@ -342,7 +343,8 @@ def page(found: dict[str, Any], command: str) -> str:
 
 {here["cpu"]}, {here["capability"]}, {here["cores"]} cores, {here["threads"]} threads, {here["system"]}, Python
 {here["python"]}, torch {here["torch"]}. Four blocks of width 256, 4 heads, 256 tokens, batch 8, float32; where a peer's
-architecture is ours too both sides are the same model, else ours has the peer's number of parameters. Absent: {absent}.
+architecture is ours too both sides are the same model, else ours has the peer's number of parameters, tables of
+positions aside. Both sides take AdamW in its fused form and a process that keeps freed memory. Absent: {absent}.
 
 ```console
 $ {command}
@@ -357,9 +359,13 @@ worst **{found["worst"]}** (asked: 1.0).
 
 ## Decoding: 256 tokens after 64, one row
 
+Asked: 3 times as fast as `generate` of transformers.
+
 {decoded}
 
 ## The Transformer under bfloat16 autocast
+
+Against its own float32 (asked: 1.4), which is itself some two times as fast as torch's.
 
 {halves}
 
@@ -388,6 +394,7 @@ def main() -> None:
 
         transformers.utils.logging.set_verbosity_error()
     torch.set_num_threads(given.threads)
+    runtime.keep_memory()  # for both sides
     lengths = [int(length) for length in given.lengths.split(",")]
     rows, absent = training(lengths, given.seconds)
     ratios = [r["ratio"] for r in rows]

@@ -48,7 +48,7 @@ struct Team {
 inline int team_size(int threads, int64_t batch, int64_t bytes) {
   int64_t most = bytes / 98304 < Team::MOST ? bytes / 98304 : Team::MOST;
   int members = static_cast<int>(most < threads ? most : threads);
-  bool few = batch < threads || (batch < 8 * threads && bytes > 1048576);
+  bool few = batch < threads || (batch < 8 * threads && bytes > 524288);
   return few && members > 1 ? members : 1;
 }
 

@@ -42,6 +42,7 @@ def main(words: list[str] | None = None) -> NoReturn:
 def run(words: list[str]) -> int:
     """Run a command line and return its exit code."""
     runtime.share_the_machine()
+    runtime.keep_memory()
     flags = {flag for flag in ("--json", "--debug") if flag in words}
     words = [word for word in words if word not in flags]
     warnings.showwarning = warn

@@ -1,6 +1,9 @@
 """The runtime: one seed for all, data found or not, threads, determinism that is put back."""
 
+import os
 import random
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -73,3 +76,28 @@ def test_debug_is_asked_for_by_the_environment(monkeypatch, value, on):
     if value is not None:
         monkeypatch.setenv("SEQLOOM_DEBUG", value)
     assert runtime.debug() == on
+
+
+KEPT = """
+import torch
+from seqloom.core import runtime
+kept = runtime.keep_memory()
+held = lambda: int(open("/proc/self/statm").read().split()[1]) * 4096
+before = held()
+block = torch.ones(32 << 20)  # 128 MiB
+del block
+print(kept, held() - before > 100 << 20)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="/proc is Linux's")
+@pytest.mark.parametrize("given", ["", "MALLOC_TRIM_THRESHOLD_"])
+def test_freed_memory_stays_unless_the_user_says_otherwise(given):
+    environment = {name: value for name, value in os.environ.items() if "MALLOC" not in name.upper()}
+    if given:
+        environment[given] = "131072"
+    done = subprocess.run([sys.executable, "-c", KEPT], env=environment, capture_output=True, text=True, timeout=60)
+    kept, stays = done.stdout.split()
+    if not given and kept == "False":
+        pytest.skip("the C library is not glibc")
+    assert kept == stays == str(not given)
