@@ -24,7 +24,7 @@ from seqloom.core.registry import catalog
 from seqloom.core.spec import resolve
 from seqloom.lab.figures import Drawing, Scale, Style
 from seqloom.measure.machine import describe
-from seqloom.measure.statistics import ratio_of_sums
+from seqloom.measure.statistics import of_sums
 from seqloom.tasks.adding import Adding
 from seqloom.tasks.copying import Copying
 from seqloom.tasks.parity import Parity
@@ -173,9 +173,8 @@ def stacked(model: str) -> set[str]:
 
 def judged(scores: Sequence[Scores], opened: Opened, claim: Claim) -> dict[str, Any]:
     """Return a score over seeds and examples with its interval, whether it is solved, and whether theory said so."""
-    above = np.stack([score.numerators[opened.metric] for score in scores])
-    below = np.stack([score.denominators[opened.metric] for score in scores])
-    value, low, high = (float(f"{value:.4g}") for value in ratio_of_sums(above, below))
+    parts = np.stack([score.parts[opened.metric] for score in scores])
+    value, low, high = (float(f"{value:.4g}") for value in of_sums(parts))
     solved = wrong(opened, value) <= SOLVED
     return {"value": value, "low": low, "high": high, "solved": solved, "theory": claim, "as": as_said(claim, solved)}
 

@@ -23,11 +23,13 @@ class Batch(NamedTuple):
     segment: Tensor | None  # (B, T) int64, 0 at padding; None: nothing is padded
     target: Tensor  # (B,) or (B, T), as the head wants it; IGNORED where not scored
     rows: Tensor  # (B,) int64, example numbers in the split
+    source: Tensor | None = None  # (B, S) int64 tokens or (B, S, C) values that the inputs are an answer to
+    source_segment: Tensor | None = None  # (B, S) int64, 0 at padding; None: nothing is padded
 
     def to(self, device: torch.device | str) -> "Batch":
-        """Return the batch with its tensors on a device."""
-        segment = None if self.segment is None else self.segment.to(device)
-        return Batch(self.inputs.to(device), segment, self.target.to(device), self.rows)
+        """Return the batch with its tensors on a device; the rows' numbers stay."""
+        moved = {name: part.to(device) for name, part in self._asdict().items() if part is not None and name != "rows"}
+        return self._replace(**moved)
 
 
 class Examples(ABC):

@@ -17,7 +17,7 @@ from seqloom.lab.report import write_report
 from seqloom.lab.verdict import verdict
 from seqloom.measure.ledger import Label, Ledger, Measurement
 from seqloom.measure.machine import Machine, probe
-from seqloom.measure.statistics import ratio_of_sums
+from seqloom.measure.statistics import of_sums
 from seqloom.tasks.task import Opened
 from seqloom.train.directory import REPORT, RunDirectory, refuse
 from seqloom.train.experiment import Experiment
@@ -173,6 +173,8 @@ class _Lab:
 
     def _gradients(self, name: str, trainings: dict[str, Training], when: str) -> None:
         for model, training in trainings.items():
+            if training.model.head.scope == "whole":
+                continue  # no step has a loss of its own
             family = self.run["models"][model]["family"]
             examples = training.opened.validation
             batch = examples.batch(np.arange(min(len(examples), FLOW_ROWS)))
@@ -187,9 +189,8 @@ class _Lab:
 
     def _sum_up(self, name: str, model: str, found: list[Result]) -> None:
         for metric in found[0].metrics:
-            above = [result.scores.numerators[metric] for result in found]
-            below = [result.scores.denominators[metric] for result in found]
-            value, low, high = ratio_of_sums(above, below, seed=self.comparison.seed)
+            parts = np.stack([result.scores.parts[metric] for result in found])
+            value, low, high = of_sums(parts, found[0].scores.formula(metric), seed=self.comparison.seed)
             self._add(metric, value, unit_of(metric), name, model, split="test", low=low, high=high, n=len(found))
 
     def _add(

@@ -44,7 +44,7 @@ def continued(model: Model, interface: Interface, inputs: Tensor, decoding: Deco
         ValueError: the model sees the future; stop strings for a task whose tokens are no text; or beams with anything
             but one stop string of one token, where the beams end.
     """
-    decode = interface.decode
+    decode = interface.coding.decode
     if decode is None and decoding.stop:
         raise ValueError("a stop string is text, and this run generates numbered tokens: leave it out")
     found: list[int] = []
@@ -77,8 +77,8 @@ def _end(interface: Interface, stop: tuple[str, ...]) -> int | None:
     """Return the token at which beams end; None: they have the full length."""
     if not stop:
         return None
-    assert interface.encode is not None  # what spells tokens out also reads them
-    tokens = [interface.encode(word) for word in stop]
+    assert interface.coding.encode is not None  # what spells tokens out also reads them
+    tokens = [interface.coding.encode(word) for word in stop]
     if len(tokens) != 1 or len(tokens[0]) != 1:
         told = ", ".join(f"{word!r} ({len(steps)})" for word, steps in zip(stop, tokens, strict=True))
         raise ValueError(

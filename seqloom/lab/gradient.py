@@ -20,6 +20,7 @@ from seqloom.data.batches import Batch
 from seqloom.measure.ledger import Label, Measurement
 from seqloom.measure.statistics import Interval, median_interval
 from seqloom.model.model import Model
+from seqloom.tasks.task import as_one
 
 FACTOR = 10.0  # over the lags measured, less than this is neither vanishing nor exploding
 
@@ -68,7 +69,13 @@ class Flow:
 
 
 def measure(
-    model: Model, inputs: Tensor, target: Tensor, segment: Tensor | None = None, layers: Sequence[int] = (0,)
+    model: Model,
+    inputs: Tensor,
+    target: Tensor,
+    segment: Tensor | None = None,
+    layers: Sequence[int] = (0,),
+    source: Tensor | None = None,
+    source_segment: Tensor | None = None,
 ) -> list[Flow]:
     """Measure the gradient flow of one loss per row, at the input of some blocks (0: what the frontend hands over).
 
@@ -81,12 +88,14 @@ def measure(
         model: any.
         inputs, target, segment: a batch of the model's task.
         layers: blocks.
+        source, source_segment: what an encoder reads; the flow is measured in what reads the inputs.
 
     Returns:
         A Flow for each layer.
 
     Raises:
-        ValueError: a layer that does not exist, or no row whose loss has a gradient.
+        ValueError: a layer that does not exist, a loss that is of all steps together (the head's scope is "whole"), or
+            no row whose loss has a gradient.
 
     Complexity: one forward and one backward pass over the batch.
     """
@@ -95,17 +104,25 @@ def measure(
     for layer in layers:
         if not 0 <= layer < len(blocks):
             raise ValueError(f"layer {layer}: the model has blocks 0 to {len(blocks) - 1}")
+    if twin.head.scope == "whole":
+        raise ValueError(f"the loss of a {twin.spec.head.kind} head is of all steps together: it has no last step")
     inputs, target = inputs.cpu(), target.cpu()
+    memory = None
+    if source is not None:
+        source = source.cpu().double() if source.is_floating_point() else source.cpu()
+        with torch.no_grad():
+            memory = twin.encode(source, None if source_segment is None else source_segment.cpu())
+    per_step = twin.head.scope == "step"
     if inputs.is_floating_point():
         inputs = inputs.double()
     seen: dict[int, Tensor] = {}
     hooks = [blocks[layer].register_forward_pre_hook(_keeper(seen, layer)) for layer in set(layers)]
     with torch.enable_grad():
-        y, _, segment = twin.hidden(inputs, None, None if segment is None else segment.cpu())
-        at, document = _last(y, target, segment)
+        y, _, segment = twin.hidden(inputs, None, None if segment is None else segment.cpu(), memory)
+        at, document = _last(y, target if per_step else None, segment)
         rows = torch.arange(len(y))
         output = twin.head(y[rows, at.clamp(min=0)][:, None], None)
-        if target.ndim == 2:
+        if per_step:
             target = target[rows, at.clamp(min=0)][:, None]
         loss = twin.head.loss(output, target) * (at >= 0).sum()  # the sum over rows: each has its own
         gradients = torch.autograd.grad(loss, [seen[layer] for layer in layers])
@@ -126,7 +143,7 @@ def gradient_flow(
     """Return the gradient flow of a model on a batch as rows of the ledger.
 
     Args:
-        model, batch: as in `measure`; eight rows are enough.
+        model, batch: as in `measure`; eight rows are enough. A source is read in front where no encoder reads it.
         labels: go on every row: model, family, when ("initial" or "trained"), task.
         layers: blocks; rows of those above 0 have a label `layer`.
         machine: its digest.
@@ -137,7 +154,9 @@ def gradient_flow(
         with any gradient). No `gradient_decay` where there are too few lags for a slope.
     """
     found: list[Measurement] = []
-    for flow in measure(model, batch.inputs, batch.target, batch.segment, layers):
+    batch = batch if model.encoder is not None else as_one(batch)
+    source = (batch.source, batch.source_segment)
+    for flow in measure(model, batch.inputs, batch.target, batch.segment, layers, *source):
         about = {**labels, **({"layer": flow.layer} if flow.layer else {})}
         for lag in thinned(flow.longest):
             samples = flow.relative[:, lag]
@@ -176,11 +195,11 @@ def _keeper(seen: dict[int, Tensor], layer: int):
     return keep
 
 
-def _last(y: Tensor, target: Tensor, segment: Tensor | None) -> tuple[Tensor, Tensor]:
+def _last(y: Tensor, target: Tensor | None, segment: Tensor | None) -> tuple[Tensor, Tensor]:
     """Return the step (B,) whose loss is taken, -1 for a row without one, and the steps (B, T) of its document."""
     real = torch.ones(y.shape[:2], dtype=torch.bool) if segment is None else segment != 0
     steps = torch.arange(y.shape[1])
-    scored = real & (target != IGNORED) if target.ndim == 2 else real
+    scored = real if target is None else real & (target != IGNORED)
     at = torch.where(scored, steps, -1).amax(dim=1)
     before = real & (steps <= at[:, None])
     if segment is None:

@@ -11,7 +11,7 @@ from seqloom.core import runtime
 from seqloom.core.spec import resolve
 from seqloom.lab.decoding import Decoding, continued
 from seqloom.model.model import Model
-from seqloom.tasks.task import Interface, Opened, evaluate
+from seqloom.tasks.task import Interface, Opened
 from seqloom.train.begin import best, put
 from seqloom.train.directory import ENCODING, RUN, differences, read_encoding, read_record
 from seqloom.train.experiment import Experiment
@@ -51,7 +51,7 @@ class Trained:
             "metric": opened.metric,
             "better": opened.better,
             "floor": opened.floor,
-            "metrics": evaluate(self.model, examples).values(),
+            "metrics": opened.score(self.model, examples).values(),
         }
 
     @property
@@ -80,7 +80,7 @@ class Trained:
         return {"label": names[0], "probabilities": dict(zip(names, top.values.tolist(), strict=True))}
 
     def _inputs(self, line: str) -> torch.Tensor:
-        array = (self.interface.encode or self._numbers)(line)
+        array = (self.interface.coding.encode or self._numbers)(line)
         if len(array) == 0:
             raise ValueError("the input is empty; give at least one step")
         dtype = torch.int64 if self.interface.frontend.kind == "tokens" else torch.float32

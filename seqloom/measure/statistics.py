@@ -6,7 +6,7 @@ Statistics 7:1); percentile intervals: Efron and Tibshirani 1993, chapter 13; ex
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike
 
 RESAMPLES = 2000
 LEVEL = 0.95
+Formula = Callable[[np.ndarray], np.ndarray]  # sums (..., k) of k columns -> a metric (...)
 _CHUNK = 2_000_000  # numbers drawn at once
 
 
@@ -72,52 +73,58 @@ def median_ratio(
     return Interval(value, *_bounds(drawn, level))
 
 
-def ratio_of_sums(
-    numerators: ArrayLike,
-    denominators: ArrayLike,
+def ratio(sums: np.ndarray) -> np.ndarray:
+    """Return first / second of sums (..., 2); NaN where the second is 0."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(sums[..., 1] != 0, sums[..., 0] / sums[..., 1], np.nan)
+
+
+def of_sums(
+    parts: ArrayLike,
+    formula: Formula = ratio,
     seed: int = 0,
     level: float = LEVEL,
     resamples: int = RESAMPLES,
 ) -> Interval:
-    """Return a metric, sum of numerators / sum of denominators, with its interval over seeds and examples.
+    """Return a metric, a formula of sums over examples, with its interval over seeds and examples.
 
     Both levels are drawn: seeds, and examples, which all seeds share. Of S >= 2 seeds S - 1 are drawn, which makes the
     spread of so few unbiased; a single seed leaves the examples alone, and says nothing of other seeds.
 
     Args:
-        numerators, denominators: (seeds, examples), or (examples,) of one seed.
+        parts: (seeds, examples, k), or (examples, k) of one seed: what is summed over examples.
+        formula: sums (..., k) to the metric (...).
+        seed: of the draws.
+        level: of the interval.
+        resamples: how many draws; work O(resamples x examples x k).
 
     Raises:
-        ValueError: shapes that differ, nothing in them, or denominators that are negative or sum to 0.
+        ValueError: nothing in the parts, a value that is not finite, or a metric of nothing.
     """
-    num = np.atleast_2d(_finite("numerators", numerators))
-    den = np.atleast_2d(_finite("denominators", denominators))
-    if num.shape != den.shape or num.ndim != 2 or num.size == 0:
-        raise ValueError(
-            f"numerators {num.shape}, denominators {den.shape}: must be (seeds, examples), equal, not empty"
-        )
-    if (den < 0).any() or (den.sum(axis=1) == 0).any():
-        raise ValueError("denominators must be >= 0 and not all 0 for a seed")
+    x = _finite("parts", parts)
+    x = x[None] if x.ndim == 2 else x
+    if x.ndim != 3 or x.size == 0:
+        raise ValueError(f"parts {x.shape}: must be (seeds, examples, columns), not empty")
     # one order for every order given: examples, then seeds, by what they hold
-    columns = np.lexsort((den.sum(axis=0), num.sum(axis=0)))
-    num, den = num[:, columns], den[:, columns]
-    rows = np.lexsort((den.sum(axis=1), num.sum(axis=1)))
-    num, den = num[rows], den[rows]
-    seeds, examples = num.shape
+    x = x[:, np.lexsort(x.sum(axis=0).T)]
+    x = x[np.lexsort(x.sum(axis=1).T)]
+    seeds, examples, _ = x.shape
+    value = float(formula(x.sum(axis=(0, 1))))
+    if not math.isfinite(value):
+        raise ValueError(f"the metric of these sums is {value}: no target was scored")
     rng = np.random.default_rng(seed)
     drawn_seeds = rng.integers(seeds, size=(resamples, max(1, seeds - 1)))
     drawn: list[np.ndarray] = []
     step = max(1, _CHUNK // examples)
     for start in range(0, resamples, step):
-        stop = min(start + step, resamples)
-        index = rng.integers(examples, size=(stop - start, examples))
-        top = np.stack([row[index].sum(axis=1) for row in num])  # (seeds, resamples of this chunk)
-        bottom = np.stack([row[index].sum(axis=1) for row in den])
-        pick = drawn_seeds[start:stop]
-        each = np.arange(stop - start)[:, None]
-        below = bottom[pick, each].sum(axis=1)
-        drawn.append((top[pick, each].sum(axis=1)[below > 0]) / below[below > 0])
-    return Interval(float(num.sum() / den.sum()), *_bounds(np.concatenate(drawn), level))
+        n = min(step, resamples - start)
+        index = rng.integers(examples, size=(n, examples)) + np.arange(n)[:, None] * examples
+        times = np.bincount(index.ravel(), minlength=n * examples).reshape(n, examples).astype(np.float64)
+        sums = np.stack([times @ of_seed for of_seed in x])  # (seeds, n, k)
+        picked = sums[drawn_seeds[start : start + n], np.arange(n)[:, None]].sum(axis=1)
+        drawn.append(formula(picked))
+    found = np.concatenate(drawn)
+    return Interval(value, *_bounds(found[np.isfinite(found)], level))
 
 
 def disjoint(a: Interval, b: Interval) -> bool:

@@ -1,4 +1,4 @@
-"""Heads: from vectors (B, T, D) to answers. A head owns its loss and its scores.
+"""Heads: from vectors (B, T, D) to answers. A head owns its loss and its scores, and says what a loss is of: its scope.
 
 Scores are a numerator and a denominator a row, so that metrics merge over batches and ranks and can be bootstrapped.
 """
@@ -16,6 +16,7 @@ from seqloom.core.types import IGNORED
 from seqloom.ops.linear import Linear, linear
 
 Scored = dict[str, tuple[Tensor, Tensor]]
+Scope = Literal["row", "step", "whole"]  # a loss is of one pooled vector, of each step's, or of all steps together
 
 
 class Labels(Spec):
@@ -92,6 +93,8 @@ def pooled(x: Tensor, segment: Tensor | None, pool: str) -> Tensor:
 class LabelsHead(nn.Module):
     """Pool, then a linear map to logits (B, C)."""
 
+    scope: Scope = "row"
+
     def __init__(self, spec: Labels, width: int) -> None:
         super().__init__()
         self.spec = spec
@@ -119,6 +122,8 @@ class LabelsHead(nn.Module):
 
 class NextTokenHead(nn.Module):
     """A linear map to logits (B, T, V), its own or the frontend's token vectors."""
+
+    scope: Scope = "step"
 
     def __init__(self, spec: NextToken, width: int) -> None:
         super().__init__()
@@ -161,6 +166,8 @@ class NextTokenHead(nn.Module):
 class NumberHead(nn.Module):
     """The last real vector to one number (B,)."""
 
+    scope: Scope = "row"
+
     def __init__(self, width: int) -> None:
         super().__init__()
         self.project = Linear(width, 1)
@@ -185,6 +192,8 @@ class NumberHead(nn.Module):
 
 class HiddenHead(nn.Module):
     """The vectors (B, T, D) as they are."""
+
+    scope: Scope = "whole"
 
     def __init__(self, spec: Hidden, width: int) -> None:
         super().__init__()

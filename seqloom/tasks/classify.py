@@ -14,7 +14,7 @@ from seqloom.data.splits import stratified
 from seqloom.data.tokens import BPE, Bytes, Tokenizer, tokenizer_from_json, truncated
 from seqloom.model.frontend import Tokens
 from seqloom.model.head import Labels
-from seqloom.tasks.task import Encode, Opened, Task
+from seqloom.tasks.task import Coding, Opened, Task
 
 _SHOWN = 5  # classes that a message names
 
@@ -118,13 +118,13 @@ class Classify(Task):
             ],
             defaults={"batch_size": 32, "learning_rate": 3e-3},
             architecture={"dropout": 0.2},
-            encode=self._encode(tokenizer),
+            coding=self._coding(tokenizer),
             encoding=json.loads(tokenizer.to_json()),
         )
 
-    def coding(self, encoding: Any) -> tuple[Encode, None]:
+    def coding(self, encoding: Any) -> Coding:
         """Return the tokens' encode from their tokenizer's JSON values."""
-        return self._encode(tokenizer_from_json(json.dumps(encoding))), None
+        return self._coding(tokenizer_from_json(json.dumps(encoding)))
 
     def like(self, encoding: Any) -> Self:
         """Return the task on bytes, if the encoding is of bytes."""
@@ -132,8 +132,8 @@ class Classify(Task):
             return self
         return self.replace(tokens="bytes", lower=encoding["lower"])
 
-    def _encode(self, tokenizer: Tokenizer) -> Encode:
-        return lambda text: tokenizer.encode(text)[: self.max_length]
+    def _coding(self, tokenizer: Tokenizer) -> Coding:
+        return Coding(encode=lambda text: tokenizer.encode(text)[: self.max_length])
 
     def _read(self, path: str) -> Table:
         return read_table(

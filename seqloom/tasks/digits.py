@@ -9,7 +9,7 @@ from seqloom.data.source import handwritten_digits
 from seqloom.data.splits import stratified
 from seqloom.model.frontend import Frontend, Patches, Values
 from seqloom.model.head import Labels
-from seqloom.tasks.task import Opened, Task
+from seqloom.tasks.task import Coding, Opened, Task
 
 _PATCH = 2  # pixels a side
 
@@ -77,7 +77,7 @@ class Digits(Task):
             },
             labels=tuple(str(digit) for digit in range(10)),
             defaults={"batch_size": 32, "learning_rate": 3e-3},
-            encode=lambda line: _view((_image(line) - mean) / deviation, self.view)[0][0],
+            coding=Coding(encode=lambda line: _view((_image(line) - mean) / deviation, self.view)[0][0]),
         )
 
 

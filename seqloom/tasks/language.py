@@ -16,7 +16,7 @@ from seqloom.data.text import read_text
 from seqloom.data.tokens import Bytes
 from seqloom.model.frontend import Tokens
 from seqloom.model.head import NextToken
-from seqloom.tasks.task import Decode, Encode, Opened, Task
+from seqloom.tasks.task import Coding, Opened, Task
 
 _SHARES = (0.90, 0.05, 0.05)
 _CAPS = (4_000_000, 2**15, 2**16)  # bytes of the standard library used: enough to learn from, quick to score on
@@ -66,7 +66,6 @@ class Language(Task):
         masked = self.objective == "masked"
         vocabulary = Bytes.vocabulary + masked  # the mask token is the last
         names = ("train_bytes", "validation_bytes", "test_bytes")
-        encode, decode = self.coding(None)
         return Opened(
             task=self,
             title=f"{'Masked bytes' if masked else 'Next byte'} of {source}",
@@ -89,14 +88,13 @@ class Language(Task):
                 **({"masked_share": self.masked_share or _MASKED_SHARE} if masked else {}),
             },
             defaults={"batch_size": 8, "learning_rate": 4e-3},
-            encode=encode,
-            decode=decode,
+            coding=self.coding(None),
             encoding=json.loads(Bytes().to_json()),
         )
 
-    def coding(self, encoding: Any) -> tuple[Encode, Decode]:
+    def coding(self, encoding: Any) -> Coding:
         """Return bytes of text and back."""
-        return Bytes().encode, Bytes().decode
+        return Coding(encode=Bytes().encode, decode=Bytes().decode)
 
     def _examples(self, stream: np.ndarray, seed: int) -> Examples:
         windows = Windows(stream, self.length)

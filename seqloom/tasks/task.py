@@ -1,22 +1,55 @@
 """Task: source, encoding, head, metric and floor; what opening one gives; and how a model is scored on it."""
 
-import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Self
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple, Protocol, Self
 
 import numpy as np
 import pydantic
 import torch
+from torch import Tensor
 
 from seqloom.core.spec import Spec, to_data
-from seqloom.data.batches import Examples
+from seqloom.core.types import IGNORED
+from seqloom.data.batches import Batch, Examples
+from seqloom.measure.scores import Scores
+from seqloom.measure.statistics import Formula
 from seqloom.model.frontend import Frontend
 from seqloom.model.head import Head
 
 Encode = Callable[[str], np.ndarray]  # one line of a user's -> inputs (T,) or (T, C)
 Decode = Callable[[list[int]], str]  # tokens that were generated -> text
+Answers = Callable[[Any, Sequence[Any]], list[dict[str, Any]]]  # model, inputs of a user's -> JSON values of each
+Items = Callable[[Path], Iterable[Any]]  # a user's file or folder -> inputs for `answers`
+Judge = Callable[[Any, Batch, Tensor], Mapping[str, Tensor | np.ndarray]]  # model, batch, output -> metric: (B, k)
+
+
+class Coding(NamedTuple):
+    """How a user's inputs become a model's and its outputs become answers; None: as the head says, on numbers."""
+
+    encode: Encode | None = None  # a line of text to inputs
+    decode: Decode | None = None  # generated tokens to text
+    answers: Answers | None = None  # instead of what the head says
+    items: Items | None = None  # reads a file of inputs; None: one input a line
+
+
+class Scorer(Protocol):
+    """Scores a model on a split; `evaluate` is one."""
+
+    def __call__(self, model: Any, examples: Examples, *, limit: int | None = None) -> Scores:
+        """Return the scores of all examples, or of `limit` of them."""
+        ...
+
+
+class Watch(NamedTuple):
+    """What training looks at on the validation split, to keep the best weights."""
+
+    metric: str
+    better: str  # "higher" or "lower"
+    scorer: Scorer
 
 
 class Task(Spec, ABC):
@@ -26,6 +59,7 @@ class Task(Spec, ABC):
     metric: ClassVar[str] = "accuracy"  # the score that decides
     better: ClassVar[str] = "higher"  # or "lower"
     share: ClassVar[float] = 1.0  # of the time when several tasks share a budget, relative to the others
+    models: ClassVar[tuple[str, ...]] = ()  # candidates of a comparison; (): those of any task
 
     @abstractmethod
     def open(self, seed: int = 0) -> "Opened":
@@ -35,13 +69,13 @@ class Task(Spec, ABC):
             ValueError: the input breaks a rule; the message names the value, the rule and the fix.
         """
 
-    def coding(self, encoding: Any) -> tuple[Encode | None, Decode | None]:
-        """Return encode and decode again from the `encoding` that `open` gave, without reading the examples.
+    def coding(self, encoding: Any) -> Coding:
+        """Return the coding again from the `encoding` that `open` gave, without reading the examples.
 
         Raises:
             ValueError: the encoding is not one of this task's.
         """
-        return None, None
+        return Coding()
 
     def like(self, encoding: Any) -> Self:
         """Return the task set to read its inputs by another's `encoding`; as it is where it has no such settings."""
@@ -56,16 +90,17 @@ class Interface:
     head: Head
     causal: bool
     labels: tuple[str, ...] = ()  # names of the classes
-    encode: Encode | None = None  # None: numbers
-    decode: Decode | None = None  # None: numbers
-    encoding: Any = None  # JSON values of which `Task.coding` makes encode and decode; None: they need the examples
+    source: Frontend | None = None  # of what the inputs are answers to, e.g. the text to translate; None: nothing
+    coding: Coding = Coding()
+    encoding: Any = None  # JSON values of which `Task.coding` makes the coding; None: it needs the examples
 
     def interface(self) -> dict[str, Any] | None:
-        """Return JSON values for `restored`; None if encode and decode need the examples."""
-        if self.encoding is None and (self.encode or self.decode):
+        """Return JSON values for `restored`; None if the coding needs the examples."""
+        if self.encoding is None and self.coding != Coding():
             return None
         return {
             "frontend": to_data(self.frontend),
+            "source": to_data(self.source),
             "head": to_data(self.head),
             "causal": self.causal,
             "labels": list(self.labels),
@@ -81,14 +116,13 @@ class Interface:
         """
         try:
             encoding = data["encoding"]
-            encode, decode = task.coding(encoding) if encoding is not None else (None, None)
             return cls(
                 frontend=pydantic.TypeAdapter(Frontend).validate_python(data["frontend"]),
                 head=pydantic.TypeAdapter(Head).validate_python(data["head"]),
                 causal=bool(data["causal"]),
                 labels=tuple(data["labels"]),
-                encode=encode,
-                decode=decode,
+                source=pydantic.TypeAdapter(Frontend | None).validate_python(data.get("source")),
+                coding=task.coding(encoding) if encoding is not None else Coding(),
                 encoding=encoding,
             )
         except (KeyError, TypeError) as error:
@@ -111,6 +145,17 @@ class Opened(Interface):
     defaults: dict[str, Any] = field(default_factory=dict)  # settings of the Optimizer that suit the task
     architecture: dict[str, Any] = field(default_factory=dict)  # settings of the Architecture that suit the task
     parameters: int = 100_000  # of a model that suits the task, token table aside
+    scorer: Scorer | None = None  # None: the head's own scores
+    watch: Watch | None = None  # on the validation split; None: the metric that decides, by `scorer`
+
+    def score(self, model: Any, examples: Examples, limit: int | None = None) -> Scores:
+        """Score a model on a split of this task."""
+        return (self.scorer or evaluate)(model, examples, limit=limit)
+
+    @property
+    def watching(self) -> Watch:
+        """Return what training looks at on the validation split."""
+        return self.watch or Watch(self.metric, self.better, self.scorer or evaluate)
 
     @property
     def metric(self) -> str:
@@ -128,92 +173,106 @@ class Opened(Interface):
         return {**counts, "rejects": self.rejects} if counts else {}
 
 
-@dataclass(frozen=True)
-class Scores:
-    """Metrics as ratios of sums, kept by example: they merge exactly, in any order, and can be bootstrapped."""
+def respond(model: Any, batch: Batch) -> Tensor:
+    """Return a model's output for a batch, (B, ...) as its head gives it.
 
-    numerators: dict[str, np.ndarray]  # metric -> (n,) float64
-    denominators: dict[str, np.ndarray]
-
-    def __len__(self) -> int:
-        return len(next(iter(self.numerators.values()))) if self.numerators else 0
-
-    @property
-    def metrics(self) -> tuple[str, ...]:
-        """Return the names of the metrics."""
-        return tuple(self.numerators)
-
-    def value(self, metric: str) -> float:
-        """Return sum of numerators / sum of denominators, each summed exactly.
-
-        Raises:
-            ValueError: no such metric, or nothing was scored.
-        """
-        if metric not in self.numerators:
-            raise ValueError(f"no metric '{metric}' among {', '.join(self.numerators) or 'none'}")
-        denominator = math.fsum(self.denominators[metric])
-        if denominator == 0:
-            raise ValueError(f"'{metric}' is of nothing: no target was scored")
-        return _sum(self.numerators[metric]) / denominator
-
-    def values(self) -> dict[str, float]:
-        """Return every metric's value."""
-        return {metric: self.value(metric) for metric in self.numerators}
-
-    def merge(self, other: "Scores") -> "Scores":
-        """Return the scores of both sets of examples."""
-        if set(self.numerators) != set(other.numerators):
-            raise ValueError(f"cannot merge scores of {sorted(self.numerators)} with {sorted(other.numerators)}")
-        return Scores(
-            {name: np.concatenate([part, other.numerators[name]]) for name, part in self.numerators.items()},
-            {name: np.concatenate([part, other.denominators[name]]) for name, part in self.denominators.items()},
-        )
+    A source is read by the model's encoder; a model without one reads source and inputs as one document.
+    """
+    if batch.source is None:
+        return model(batch.inputs, segment=batch.segment)[0]
+    if model.encoder is not None:
+        memory = model.encode(batch.source, batch.source_segment)
+        return model(batch.inputs, segment=batch.segment, memory=memory)[0]
+    whole, segment, at = joined(batch)
+    output = model(whole, segment=segment)[0]
+    at = at.reshape(at.shape + (1,) * (output.ndim - 2))
+    return output.gather(1, at.expand(*at.shape[:2], *output.shape[2:]))
 
 
-def _sum(values: np.ndarray) -> float:
-    # fsum refuses inf - inf, where the honest answer is NaN
-    if np.isfinite(values).all():
-        return math.fsum(values)
-    with np.errstate(invalid="ignore"):
-        return float(np.sum(values))
+def as_one(batch: Batch) -> Batch:
+    """Return a batch whose inputs hold the source in front, as one document, with targets as they were."""
+    if batch.source is None:
+        return batch
+    whole, segment, at = joined(batch)
+    target = torch.full_like(whole, IGNORED)
+    real = batch.target != IGNORED
+    rows = torch.arange(len(whole), device=whole.device)[:, None].expand_as(at)
+    target[rows[real], at[real]] = batch.target[real]
+    return Batch(whole, segment, target, batch.rows)
 
 
-def evaluate(model: Any, examples: Examples, batch_size: int = 64, limit: int | None = None) -> Scores:
+def joined(batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+    """Return source and inputs as one document a row, padded right: (tokens (B, S + T), segment, where inputs went).
+
+    The last is (B, T): the step of each input, any step for padding.
+    """
+    assert batch.source is not None
+    whole = torch.cat([batch.source, batch.inputs], dim=1)
+    read, written = (
+        segment != 0 if segment is not None else torch.ones_like(tokens, dtype=torch.bool)
+        for tokens, segment in ((batch.source, batch.source_segment), (batch.inputs, batch.segment))
+    )
+    real = torch.cat([read, written], dim=1)
+    order = (~real).to(torch.int8).argsort(dim=1, stable=True)
+    real = real.gather(1, order)
+    whole = whole.gather(1, order).masked_fill(~real, 0)
+    at = read.sum(dim=1, keepdim=True) + written.cumsum(dim=1) - 1
+    return whole, real.long(), at.clamp(min=0)
+
+
+def evaluate(
+    model: Any,
+    examples: Examples,
+    batch_size: int = 64,
+    limit: int | None = None,
+    judge: Judge | None = None,
+    formulas: Mapping[str, Formula] | None = None,
+) -> Scores:
     """Score a model on a split, without gradients and in evaluation mode, which is undone afterwards.
 
     Rows are batched by length, and the scores stand in the examples' order, so that two models' scores are paired.
 
     Args:
-        model: a Model; called as model(inputs, segment=segment), its head scores each row.
+        model: a Model; its head scores each row.
         examples: n of them.
         batch_size: rows at a time; changes the clock and the memory, not the scores.
         limit: score this many, the same ones each time, spread over the split; None: all.
+        judge: scores each row instead of the head.
+        formulas: of the judge's metrics that are no ratio of two sums.
 
     Returns:
         Scores of min(n, limit) examples.
     """
     rows = sample_rows(len(examples), limit)
     order = np.argsort(examples.lengths[rows], kind="stable")
-    kept: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+    kept: dict[str, np.ndarray] = {}
+    judge = judge or _by_head
     device = next(model.parameters()).device
+    with judging(model):
+        for start in range(0, len(rows), batch_size):
+            at = order[start : start + batch_size]
+            batch = examples.batch(rows[at]).to(device)
+            for name, parts in judge(model, batch, respond(model, batch)).items():
+                found = parts.double().cpu().numpy() if isinstance(parts, Tensor) else parts
+                kept.setdefault(name, np.zeros((len(rows), found.shape[1])))[at] = found
+    return Scores(kept, formulas or {})
+
+
+def _by_head(model: Any, batch: Batch, output: Tensor) -> dict[str, Tensor]:
+    return {name: torch.stack(parts, dim=-1) for name, parts in model.head.scores(output, batch.target).items()}
+
+
+@contextmanager
+def judging(model: Any) -> Iterator[None]:
+    """Put a model in evaluation mode without gradients; each module's mode is put back afterwards."""
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
         with torch.no_grad():
-            for start in range(0, len(rows), batch_size):
-                at = order[start : start + batch_size]
-                batch = examples.batch(rows[at]).to(device)
-                output, _ = model(batch.inputs, segment=batch.segment)
-                for name, parts in model.head.scores(output, batch.target).items():
-                    into = kept.setdefault(name, (np.zeros(len(rows)), np.zeros(len(rows))))
-                    for column, part in zip(into, parts, strict=True):
-                        column[at] = part.double().cpu().numpy()
+            yield
     finally:
         for module, mode in modes:
             module.training = mode
-    return Scores(
-        {name: above for name, (above, _) in kept.items()}, {name: below for name, (_, below) in kept.items()}
-    )
 
 
 def sample_rows(n: int, limit: int | None) -> np.ndarray:

@@ -161,7 +161,7 @@ class Experiment(Spec):
         """Return the architecture for the opened task, at the size asked for."""
         if self.parameters is None:
             return self.model
-        return fit_width(self.model, opened.frontend, opened.head, opened.causal, self.parameters)
+        return fit_width(self.model, opened.frontend, opened.head, opened.causal, self.parameters, opened.source)
 
     def reading(self, opened: Interface) -> tuple[Frontend, bool]:
         """Return (the frontend, whether the model is causal): the task's, or those of the run that this begins from."""
@@ -171,7 +171,7 @@ class Experiment(Spec):
     def model_spec(self, opened: Interface) -> ModelSpec:
         """Return the whole model for the opened task, at the size asked for."""
         frontend, causal = self.reading(opened)
-        return self.sized(opened).model(frontend, opened.head, causal)
+        return self.sized(opened).model(frontend, opened.head, causal, opened.source)
 
 
 def known_steps(budget: Budget, train: Examples, batch_size: int) -> int | None:

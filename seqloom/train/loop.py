@@ -8,8 +8,9 @@ import torch
 
 from seqloom.core import runtime
 from seqloom.data.batches import Order
+from seqloom.measure.scores import Scores
 from seqloom.model.frontend import Frontend
-from seqloom.tasks.task import Opened, Scores, evaluate
+from seqloom.tasks.task import Opened
 from seqloom.train import checkpoint
 from seqloom.train.begin import take
 from seqloom.train.directory import CHECKPOINTS, RunDirectory, refuse
@@ -133,7 +134,7 @@ class Training:
         if split not in ("train", "validation", "test"):
             raise ValueError(f"unknown split '{split}'; take train, validation or test")
         with runtime.deterministic():
-            return evaluate(self.model, getattr(self.opened, split), limit=limit)
+            return self.opened.score(self.model, getattr(self.opened, split), limit)
 
     def finish(self) -> Result:
         """Train what is left, take the weights that were best on validation, and score them on test."""
@@ -156,7 +157,7 @@ class Training:
             best_step=course.best_step,
             train_s=course.train_s,
             probe_s=course.probe_s,
-            time_to_quality_s=time_to_quality_s(course.curve, self.opened.better),
+            time_to_quality_s=time_to_quality_s(course.curve, self.opened.watching.better),
             parameters=self.model.n_parameters,
             peak_bytes=peak_bytes,
             stopped=course.stopped,
@@ -215,8 +216,10 @@ class Training:
             self._progress(Event(course.step, course.planned, course.train_s, left_s, loss, validation, course.done))
 
     def _validate(self) -> None:
-        value = self.evaluate("validation", self.experiment.validation_examples).value(self.opened.metric)
-        if self.course.validated(value, self.opened.better, self.settings.patience):
+        watch, limit = self.opened.watching, self.experiment.validation_examples
+        with runtime.deterministic():
+            value = watch.scorer(self.model, self.opened.validation, limit=limit).value(watch.metric)
+        if self.course.validated(value, watch.better, self.settings.patience):
             self.best = {name: tensor.detach().clone() for name, tensor in self.model.state_dict().items()}
         self._record.point(self.course.curve[-1])
 

@@ -54,8 +54,9 @@ def fingerprint(examples: Examples) -> str:
     rows = np.argsort(examples.lengths, kind="stable")  # rows of like length: little padding to hash
     for start in range(0, len(rows), _HASHED):
         batch = examples.batch(rows[start : start + _HASHED])
-        for tensor in (batch.inputs, batch.target):
-            words.update(np.ascontiguousarray(tensor.numpy()).data)
+        for tensor in (batch.source, batch.inputs, batch.target):
+            if tensor is not None:
+                words.update(np.ascontiguousarray(tensor.numpy()).data)
     return words.hexdigest()[:12]
 
 
@@ -72,7 +73,7 @@ class Record:
         }
         self._digest = experiment.digest()
         self._machine = ""
-        self._metric = opened.metric
+        self._watched = opened.watching.metric
         self._ledger: Ledger | None = None
 
     def open(self, path: Path) -> list[str]:
@@ -100,7 +101,7 @@ class Record:
         self._write(
             [
                 self._row("train_loss", point.train_loss, "nat", **at),
-                self._row("validation", point.validation, unit_of(self._metric), **at),
+                self._row("validation", point.validation, unit_of(self._watched), **at),
             ]
         )
 

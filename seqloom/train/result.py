@@ -4,7 +4,7 @@ import math
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
-from seqloom.tasks.task import Scores
+from seqloom.measure.scores import Scores
 
 
 class Point(NamedTuple):
@@ -13,7 +13,7 @@ class Point(NamedTuple):
     step: int
     train_s: float
     train_loss: float  # mean since the point before
-    validation: float  # the task's metric
+    validation: float  # what the task watches
 
 
 @dataclass

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from seqloom.core.types import IGNORED
 from seqloom.data.batches import Batch, Examples
+from seqloom.tasks.task import respond
 from seqloom.train.experiment import Optimizer
 
 _SHOWN = 32  # rows named in a message
@@ -100,8 +101,7 @@ def gradients(model: Any, examples: Examples, rows: np.ndarray, settings: Optimi
     for batch, weight in _weighted(batches):
         batch = batch.to(device)
         with torch.autocast(device.type, torch.bfloat16) if settings.bf16 else contextlib.nullcontext():
-            output, _ = model(batch.inputs, segment=batch.segment)
-            loss = model.head.loss(output, batch.target)
+            loss = model.head.loss(respond(model, batch), batch.target)
         loss = loss if weight is None else loss * weight
         loss.backward()
         losses.append(loss.detach())

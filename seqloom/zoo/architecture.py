@@ -15,7 +15,7 @@ from seqloom.model.block import Channel
 from seqloom.model.frontend import Frontend, Tokens
 from seqloom.model.head import Head, NextToken
 from seqloom.model.mixer import MixerSpec
-from seqloom.model.model import Model, ModelSpec
+from seqloom.model.model import Encoder, Model, ModelSpec
 
 WIDTH_UNIT = 8  # widths are multiples of this: whole vectors
 
@@ -67,17 +67,38 @@ class Architecture(Spec):
         """Return the blocks."""
         return Backbone(pattern=self.pattern(causal), channel=self.channel, expand=self.expand, dropout=self.dropout)
 
-    def model(self, frontend: Frontend, head: Head, causal: bool) -> ModelSpec:
+    def model(self, frontend: Frontend, head: Head, causal: bool, source: Frontend | None = None) -> ModelSpec:
         """Return the whole model for a task's frontend and head.
 
+        A task's source is read in front of the inputs, as one document, unless the architecture has an encoder for it.
+
         Raises:
-            ValueError: the task is causal and the model sees the future, or the model needs a source.
+            ValueError: the task is causal and the model sees the future, the model needs a source, or it has no encoder
+                for a source that is not of the same tokens as the inputs.
         """
+        if source is not None and source != frontend:
+            raise ValueError(
+                f"{self.name()} reads source and target as one text, and here they are of different kinds: take "
+                "seq2seq or transformer"
+            )
         if self.needs == "source":
             raise ValueError(f"{self.name()} reads a source, and this task has none: take gru, lstm or gpt")
         if causal and self.needs == "future":
             raise ValueError(f"{self.name()} sees the future, and this task is causal: take gpt, lstm or mamba2")
         return ModelSpec(frontend=frontend, backbone=self.backbone(causal), head=head, width=self.width)
+
+    def reading(
+        self, frontend: Frontend, head: Head, source: Frontend, reader: Backbone, writer: Backbone
+    ) -> ModelSpec:
+        """Return an encoder-decoder; a source of the same kind as the inputs shares their frontend."""
+        own = None if source == frontend else source
+        return ModelSpec(
+            frontend=frontend,
+            backbone=writer,
+            head=head,
+            width=self.width,
+            encoder=Encoder(frontend=own, backbone=reader),
+        )
 
     def dropped(self, frontend: Frontend) -> Frontend:
         """Return the frontend with dropout on its sum: the model's, or its own where that is more."""
@@ -116,12 +137,18 @@ def count_parameters(spec: ModelSpec, embeddings: bool = True) -> int:
     """Return the number of parameters without making them; `embeddings=False` leaves the token table out."""
     with torch.device("meta"):
         model = Model(spec)
-    table = spec.frontend.vocabulary * spec.width if spec.frontend.kind == "tokens" and not embeddings else 0
-    return model.n_parameters - table
+    tables = [spec.frontend, *([spec.encoder.frontend] if spec.encoder is not None and spec.encoder.frontend else [])]
+    held = sum(each.vocabulary * spec.width for each in tables if each.kind == "tokens")
+    return model.n_parameters - (0 if embeddings else held)
 
 
 def fit_width(
-    architecture: Architecture, frontend: Frontend, head: Head, causal: bool, parameters: int
+    architecture: Architecture,
+    frontend: Frontend,
+    head: Head,
+    causal: bool,
+    parameters: int,
+    source: Frontend | None = None,
 ) -> Architecture:
     """Return the architecture at the width, and then the `expand`, whose parameter count is nearest to `parameters`.
 
@@ -131,7 +158,7 @@ def fit_width(
     Raises:
         ValueError: even the smallest width has more than twice that many parameters.
     """
-    return _fitted(architecture, lambda found: found.model(frontend, head, causal), parameters)
+    return _fitted(architecture, lambda found: found.model(frontend, head, causal, source), parameters)
 
 
 def _fitted(architecture: Architecture, spec: Callable[[Architecture], ModelSpec], parameters: int) -> Architecture:

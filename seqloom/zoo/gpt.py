@@ -58,10 +58,10 @@ class GPT(Architecture):
             bias=True,
         )
 
-    def model(self, frontend: Frontend, head: Head, causal: bool) -> ModelSpec:
+    def model(self, frontend: Frontend, head: Head, causal: bool, source: Frontend | None = None) -> ModelSpec:
         """Return the whole model for a task's frontend and head."""
         placed = self.dropped(frontend).replace(positions="learned", max_length=self.max_length)
-        spec = super().model(placed, head, causal)
+        spec = super().model(placed, head, causal, placed if source == frontend else source)
         if isinstance(head, NextToken) and isinstance(frontend, Tokens) and head.vocabulary == frontend.vocabulary:
             return spec.replace(head=head.replace(tied=True))
         return spec

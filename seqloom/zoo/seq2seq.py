@@ -8,10 +8,10 @@ from seqloom.mixers.additive import Additive
 from seqloom.mixers.bidirectional import Bidirectional
 from seqloom.mixers.gru import GRU
 from seqloom.model.backbone import Backbone
-from seqloom.model.frontend import Tokens
-from seqloom.model.head import NextToken
+from seqloom.model.frontend import Frontend, Tokens
+from seqloom.model.head import Head, NextToken
 from seqloom.model.mixer import MixerSpec
-from seqloom.model.model import Encoder, ModelSpec
+from seqloom.model.model import ModelSpec
 from seqloom.zoo.architecture import Architecture
 
 
@@ -51,18 +51,24 @@ class Seq2Seq(Architecture):
         """Return the decoder's blocks: one channel mixer behind each pair."""
         return super().backbone(causal).replace(joined=True)
 
-    def standard(self, vocabulary: int) -> ModelSpec:
-        """Return the model from and to texts of one vocabulary."""
+    def model(self, frontend: Frontend, head: Head, causal: bool, source: Frontend | None = None) -> ModelSpec:
+        """Return the model that reads a task's source and writes its target.
+
+        Raises:
+            ValueError: the task has no source.
+        """
+        if source is None:
+            return super().model(frontend, head, causal)  # which says so
         reader = Backbone(
             pattern=(Bidirectional(mixer=GRU()),) * self.layers,
             channel=self.channel,
             expand=self.expand,
             dropout=self.dropout,
         )
-        return ModelSpec(
-            frontend=Tokens(vocabulary=vocabulary),
-            backbone=self.backbone(True),
-            head=NextToken(vocabulary=vocabulary),
-            width=self.width,
-            encoder=Encoder(frontend=Tokens(vocabulary=vocabulary), backbone=reader),
-        )
+        return self.reading(self.dropped(frontend), head, self.dropped(source), reader, self.backbone(True))
+
+    def standard(self, vocabulary: int) -> ModelSpec:
+        """Return the model from and to texts of one vocabulary."""
+        tokens = Tokens(vocabulary=vocabulary)
+        spec = self.model(tokens, NextToken(vocabulary=vocabulary), True, tokens)
+        return spec.replace(frontend=tokens, encoder=spec.encoder and spec.encoder.replace(frontend=tokens))

@@ -8,8 +8,8 @@ from seqloom.mixers.attention import Attention
 from seqloom.mixers.cross import Cross
 from seqloom.model.backbone import Backbone
 from seqloom.model.block import Channel
-from seqloom.model.frontend import Tokens
-from seqloom.model.head import NextToken
+from seqloom.model.frontend import Frontend, Tokens
+from seqloom.model.head import Head, NextToken
 from seqloom.model.mixer import MixerSpec
 from seqloom.model.model import Encoder, ModelSpec
 from seqloom.zoo.architecture import Architecture
@@ -20,8 +20,9 @@ class Transformer(Architecture):
 
     Two architectures. `build` gives the first (`standard`): it reads a source, with norms behind, sines for positions,
     ReLU, one table for source, target and head; for text alone take gpt. A task gets the second (`model`): one stack,
-    causal as the task needs, x + attention(norm x), x + channel(norm x), rotary positions, SwiGLU. Work
-    O(B T D (D + T)) a layer, depth O(1) in T, state 2 B T D a layer.
+    causal as the task needs, or an encoder and a decoder where the task has a source: x + attention(norm x),
+    x + channel(norm x), rotary positions, SwiGLU. Work O(B T D (D + T)) a layer, depth O(1) in T, state 2 B T D a
+    layer.
     """
 
     family: ClassVar[str] = "attention"
@@ -58,6 +59,17 @@ class Transformer(Architecture):
         """Return the blocks of a task's stack."""
         channel = self.channel or "swiglu"
         return Backbone(pattern=self.pattern(causal), channel=channel, expand=self.expand, dropout=self.dropout)
+
+    def model(self, frontend: Frontend, head: Head, causal: bool, source: Frontend | None = None) -> ModelSpec:
+        """Return a task's stack; with a source an encoder that reads it and a decoder, both of today's blocks."""
+        if source is None:
+            return super().model(frontend, head, causal)
+        channel = self.channel or "swiglu"
+        blocks = {"channel": channel, "expand": self.expand, "dropout": self.dropout}
+        writing = (Attention(heads=self.heads, window=self.window), Cross(heads=self.heads))
+        writer = Backbone(pattern=writing * self.layers, joined=True, **blocks)
+        reader = Backbone(pattern=self.pattern(causal=False), **blocks)
+        return self.reading(self.dropped(frontend), head, self.dropped(source), reader, writer)
 
     def standard(self, vocabulary: int) -> ModelSpec:
         """Return encoder and decoder of 2017 between texts of one vocabulary."""

@@ -54,6 +54,6 @@ class TransformerXL(Architecture):
             bias=True,
         )
 
-    def model(self, frontend: Frontend, head: Head, causal: bool) -> ModelSpec:
+    def model(self, frontend: Frontend, head: Head, causal: bool, source: Frontend | None = None) -> ModelSpec:
         """Return the whole model for a task's frontend and head."""
-        return super().model(self.dropped(frontend), head, causal)
+        return super().model(self.dropped(frontend), head, causal, source and self.dropped(source))

@@ -56,7 +56,7 @@ class ViT(Architecture):
             bias=True,
         )
 
-    def model(self, frontend: Frontend, head: Head, causal: bool) -> ModelSpec:
+    def model(self, frontend: Frontend, head: Head, causal: bool, source: Frontend | None = None) -> ModelSpec:
         """Return the whole model for a task's frontend and head."""
         placed = self.dropped(frontend).replace(positions="learned", max_length=self.max_length)
-        return super().model(placed, head, causal)
+        return super().model(placed, head, causal, placed if source == frontend else source)

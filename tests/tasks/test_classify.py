@@ -73,9 +73,9 @@ def test_tokens_are_learnt_from_the_training_rows_alone(tmp_path: Path) -> None:
     with_strange = Classify(data=data, test=csv_file(tmp_path / "b.csv", strange)).open()
     without = Classify(data=data, test=csv_file(tmp_path / "c.csv", rows(40))).open()
     assert with_strange.facts["vocabulary"] == without.facts["vocabulary"]
-    assert with_strange.encode is not None and without.encode is not None
-    assert np.array_equal(with_strange.encode("zyzzyva is yes"), without.encode("zyzzyva is yes"))
-    assert len(without.encode("zyzzyva")) == len(" zyzzyva")  # no merge of it was learnt: bytes
+    assert with_strange.coding.encode is not None and without.coding.encode is not None
+    assert np.array_equal(with_strange.coding.encode("zyzzyva is yes"), without.coding.encode("zyzzyva is yes"))
+    assert len(without.coding.encode("zyzzyva")) == len(" zyzzyva")  # no merge of it was learnt: bytes
 
 
 def test_long_texts_are_cut_and_it_is_said(tmp_path: Path) -> None:
@@ -83,7 +83,11 @@ def test_long_texts_are_cut_and_it_is_said(tmp_path: Path) -> None:
     opened = Classify(data=csv_file(tmp_path / "a.csv", table), tokens="bytes", max_length=50).open()
     facts = opened.facts
     assert (facts["length_median"], facts["length_max"], facts["truncated_share"]) == (105.0, 200, 0.75)
-    assert max(opened.train.lengths) == 50 and opened.encode is not None and len(opened.encode("a" * 99)) == 50
+    assert (
+        max(opened.train.lengths) == 50
+        and opened.coding.encode is not None
+        and len(opened.coding.encode("a" * 99)) == 50
+    )
 
 
 def test_rejects_are_listed_with_their_file_and_counted(tmp_path: Path) -> None:

@@ -7,10 +7,11 @@ import pytest
 import torch
 
 from seqloom.data.batches import Packed
+from seqloom.measure.scores import Scores
 from seqloom.model.frontend import Tokens
 from seqloom.model.head import NextToken
 from seqloom.model.model import Model
-from seqloom.tasks.task import Scores, evaluate, sample_rows
+from seqloom.tasks.task import evaluate, sample_rows
 from seqloom.zoo.gru import GRUStack
 
 LENGTHS = [3, 9, 1, 5, 5, 2, 8]
@@ -37,9 +38,9 @@ def examples() -> Packed:
 
 def test_scores_stand_in_the_order_of_the_examples(model: Model, examples: Packed) -> None:
     scores = evaluate(model, examples, batch_size=3)
-    assert scores.denominators["bits_per_token"].tolist() == LENGTHS
+    assert scores.parts["bits_per_token"][:, 1].tolist() == LENGTHS
     alone = [evaluate(model, examples.select(np.array([i]))).value("bits_per_token") for i in range(len(LENGTHS))]
-    each = scores.numerators["bits_per_token"] / scores.denominators["bits_per_token"]
+    each = scores.parts["bits_per_token"][:, 0] / scores.parts["bits_per_token"][:, 1]
     assert each == pytest.approx(alone, rel=1e-5)  # float32, summed over batches of other shapes
 
 
@@ -53,7 +54,7 @@ def test_twice_gives_the_same_and_draws_nothing(model: Model, examples: Packed) 
     first, second = evaluate(model, examples), evaluate(model, examples)
     assert torch.equal(before, torch.get_rng_state())
     for metric in first.metrics:
-        assert np.array_equal(first.numerators[metric], second.numerators[metric])
+        assert np.array_equal(first.parts[metric], second.parts[metric])
 
 
 def test_the_mode_of_every_module_is_put_back(model: Model, examples: Packed) -> None:
@@ -76,24 +77,28 @@ def test_a_limit_scores_the_same_spread_rows_each_time(model: Model, examples: P
     assert sample_rows(10, 4).tolist() == [0, 2, 5, 7]
     assert sample_rows(3, 4).tolist() == sample_rows(3, None).tolist() == [0, 1, 2]
     scores = evaluate(model, examples, limit=3)
-    assert scores.denominators["accuracy"].tolist() == [LENGTHS[i] for i in sample_rows(7, 3)]
+    assert scores.parts["accuracy"][:, 1].tolist() == [LENGTHS[i] for i in sample_rows(7, 3)]
     with pytest.raises(ValueError, match="limit is 0"):
         evaluate(model, examples, limit=0)
+
+
+def over(values: np.ndarray) -> Scores:
+    return Scores({"m": np.stack([values, np.ones(len(values))], axis=1)})
 
 
 def test_a_sum_is_exact_whatever_the_order() -> None:
     values = np.array([1e16, 1.0, -1e16, 1.0])
     for order in ([0, 1, 2, 3], [0, 2, 1, 3], [3, 1, 0, 2]):
-        assert Scores({"m": values[order]}, {"m": np.ones(4)}).value("m") == 0.5
+        assert over(values[order]).value("m") == 0.5
 
 
 def test_what_is_not_finite_shows() -> None:
-    assert math.isnan(Scores({"m": np.array([np.inf, -np.inf])}, {"m": np.ones(2)}).value("m"))
-    assert Scores({"m": np.array([np.inf, 1.0])}, {"m": np.ones(2)}).value("m") == math.inf
+    assert math.isnan(over(np.array([np.inf, -np.inf])).value("m"))
+    assert over(np.array([np.inf, 1.0])).value("m") == math.inf
 
 
 def test_a_metric_of_nothing_or_of_another_name_is_refused() -> None:
-    scores = Scores({"accuracy": np.zeros(2)}, {"accuracy": np.zeros(2)})
+    scores = Scores({"accuracy": np.zeros((2, 2))})
     with pytest.raises(ValueError, match="no target was scored"):
         scores.value("accuracy")
     with pytest.raises(ValueError, match="no metric 'mse' among accuracy"):

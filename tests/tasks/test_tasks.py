@@ -12,8 +12,9 @@ import torch
 from seqloom.core.registry import catalog
 from seqloom.core.spec import resolve
 from seqloom.data.batches import Examples, Order
+from seqloom.measure.scores import Scores
 from seqloom.model.model import Model
-from seqloom.tasks.task import Opened, Scores, Task, evaluate
+from seqloom.tasks.task import Opened, Task, respond
 from seqloom.zoo.gru import GRUStack
 from seqloom.zoo.transformer import Transformer
 
@@ -78,7 +79,7 @@ def build(opened: Opened, width: int = 32) -> Model:
     # attention has no order but by position, and adding no position; nor has it a state: a recurrence for these
     recurrent = opened.head.kind == "number" or opened.task.name() == "parity"
     architecture = GRUStack(width=width, layers=1) if recurrent else Transformer(width=width)
-    return architecture.model(opened.frontend, opened.head, opened.causal).build(seed=0)
+    return architecture.model(opened.frontend, opened.head, opened.causal, opened.source).build(seed=0)
 
 
 def train(model: Model, examples: Examples, steps: int, batch_size: int = 16, rate: float = 5e-3) -> None:
@@ -87,7 +88,7 @@ def train(model: Model, examples: Examples, steps: int, batch_size: int = 16, ra
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=rate, total_steps=steps, pct_start=0.1)
     for step in range(steps):
         batch = examples.batch(order.rows(*divmod(step, order.steps_per_epoch)))
-        loss = model.head.loss(model(batch.inputs, segment=batch.segment)[0], batch.target)
+        loss = model.head.loss(respond(model, batch), batch.target)
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -114,7 +115,7 @@ def test_it_overfits_ten_examples(opened: Opened) -> None:
     ten = opened.train.select(np.arange(10))
     model = build(opened)
     train(model, ten, steps=120, batch_size=10)
-    scores = evaluate(model, ten)
+    scores = opened.score(model, ten)
     if opened.metric == "accuracy":
         assert scores.value("accuracy") == 1.0
     elif opened.metric == "mse":
@@ -128,7 +129,7 @@ def test_a_short_run_beats_the_floor(opened: Opened) -> None:
     width, batch_size, rate = (64, 32, 4e-3) if opened.task.name() == "recall" else (32, 16, 5e-3)
     model = build(opened, width)
     train(model, opened.train, steps=150, batch_size=batch_size, rate=rate)
-    score = evaluate(model, opened.test, limit=300).value(opened.metric)
+    score = opened.score(model, opened.test, limit=300).value(opened.metric)
     assert score > opened.floor + 0.1 if opened.better == "higher" else score < 0.9 * opened.floor
 
 
@@ -137,8 +138,8 @@ def test_scores_of_parts_merge_to_those_of_the_whole_in_any_order(opened: Opened
     whole = opened.test.select(np.arange(min(40, len(opened.test))))
     n = len(whole)
     cuts = [np.arange(0, n // 3), np.arange(n // 3, n // 2), np.arange(n // 2, n)]
-    scores = evaluate(model, whole, batch_size=7)
-    first, second, third = (evaluate(model, whole.select(rows), batch_size=7) for rows in cuts)
+    scores = opened.score(model, whole)
+    first, second, third = (opened.score(model, whole.select(rows)) for rows in cuts)
     forward = first.merge(second).merge(third)
     backward = third.merge(first.merge(second))
     for metric in scores.metrics:
@@ -170,7 +171,7 @@ def test_no_split_is_empty_and_every_score_of_the_head_is_finite(opened: Opened)
     model = build(opened)
     for examples in splits(opened).values():
         assert len(examples) > 0 and examples.lengths.min() > 0
-    values = evaluate(model, opened.test, limit=16).values()
+    values = opened.score(model, opened.test, limit=16).values()
     assert opened.metric in values and np.isfinite(list(values.values())).all()
     assert opened.better in ("higher", "lower") and np.isfinite(opened.floor) and opened.floor_of
 
@@ -186,6 +187,6 @@ def test_a_task_goes_to_json_and_back(task: Task) -> None:
 
 
 def test_scores_of_different_metrics_do_not_merge() -> None:
-    one, other = (Scores({name: np.ones(1)}, {name: np.ones(1)}) for name in ("a", "b"))
+    one, other = (Scores({name: np.ones((1, 2))}) for name in ("a", "b"))
     with pytest.raises(ValueError, match="cannot merge"):
         one.merge(other)
