@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from seqloom.core.cost import Cost
 from seqloom.core.types import State, Where
 from seqloom.mixers._entries import Entries, appended, attend, joined, placed, visible
-from seqloom.model.frontend import sinusoids
 from seqloom.model.mixer import Cut, MixerSpec, SequenceMixer, refuse_state
+from seqloom.model.positions import sinusoids
 from seqloom.ops.linear import Linear
 
 

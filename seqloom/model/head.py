@@ -13,10 +13,8 @@ from torch import Tensor, nn
 
 from seqloom.core.spec import Spec
 from seqloom.core.types import IGNORED
+from seqloom.model.pooling import Scope, Scored, pooled
 from seqloom.ops.linear import Linear, linear
-
-Scored = dict[str, tuple[Tensor, Tensor]]
-Scope = Literal["row", "step", "whole"]  # a loss is of one pooled vector, of each step's, or of all steps together
 
 
 class Labels(Spec):
@@ -71,23 +69,6 @@ class Number(Spec):
 
 
 Head = Annotated[Labels | NextToken | Number | Hidden, pydantic.Field(discriminator="kind")]
-
-
-def pooled(x: Tensor, segment: Tensor | None, pool: str) -> Tensor:
-    """Pool (B, T, D) over the real steps to (B, D); zeros for a row without any."""
-    if segment is None:
-        segment = x.new_ones(x.shape[:2], dtype=torch.int64)
-    real = segment != 0
-    empty = ~real.any(dim=1, keepdim=True)
-    if pool == "mean":
-        return (x * real[..., None]).sum(dim=1) / real.sum(dim=1, keepdim=True).clamp(min=1)
-    if pool == "max":
-        largest = x.masked_fill(~real[..., None], -math.inf).amax(dim=1)
-        return largest.masked_fill(empty, 0.0)
-    steps = torch.arange(x.shape[1], device=x.device)
-    last = torch.where(real, steps, 0).amax(dim=1)
-    picked = x.gather(1, last[:, None, None].expand(-1, 1, x.shape[2]))[:, 0]
-    return picked.masked_fill(empty, 0.0)
 
 
 class LabelsHead(nn.Module):

@@ -83,7 +83,7 @@ def test_padding_may_hold_anything(name) -> None:
 
 @pytest.mark.parametrize("pool", ["mean", "max", "last"])
 def test_pooling_sees_real_steps_only(pool) -> None:
-    from seqloom.model.head import pooled
+    from seqloom.model.pooling import pooled
 
     x = torch.randn(2, 5, 3, generator=torch.Generator().manual_seed(0))
     segment = torch.tensor([[0, 1, 1, 0, 0], [0] * 5])
