@@ -137,9 +137,8 @@ def count_parameters(spec: ModelSpec, embeddings: bool = True) -> int:
     """Return the number of parameters without making them; `embeddings=False` leaves the token table out."""
     with torch.device("meta"):
         model = Model(spec)
-    tables = [spec.frontend, *([spec.encoder.frontend] if spec.encoder is not None and spec.encoder.frontend else [])]
-    held = sum(each.vocabulary * spec.width for each in tables if each.kind == "tokens")
-    return model.n_parameters - (0 if embeddings else held)
+    table = spec.frontend.vocabulary * spec.width if spec.frontend.kind == "tokens" and not embeddings else 0
+    return model.n_parameters - table
 
 
 def fit_width(
