@@ -1,7 +1,8 @@
 """The command line: parse, call, print. Heavy modules are imported inside the verbs, after parsing.
 
 Exit codes: 0 done, 1 the work failed, 2 wrong usage or input, 130 stopped by the user. With `--json` standard output
-holds one JSON document and nothing else; progress and errors go to standard error.
+holds one JSON document and nothing else, or one a line where answers come one by one; progress and errors go to
+standard error.
 """
 
 import contextlib
@@ -12,14 +13,14 @@ import shlex
 import sys
 import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NoReturn
 
 from cyclopts import App, CycloptsError, Parameter
 
 from seqloom import __version__
 from seqloom.cli_options import with_options
-from seqloom.cli_output import Answer, to_json
+from seqloom.cli_output import Answer, Stream, to_json
 from seqloom.cli_verbs import VERBS
 from seqloom.core import runtime
 
@@ -50,6 +51,9 @@ def run(words: list[str]) -> int:
         answer = build(words)(words, exit_on_error=False, print_error=False, result_action="return_value")
         if isinstance(answer, Answer):
             print(to_json(answer.data) if "--json" in flags else answer.text, flush=True)
+        elif isinstance(answer, Stream):
+            for item in quietly(answer.items):
+                print(to_json(item, indent=None) if "--json" in flags else answer.text(item), flush=True)
         return 0
     except KeyboardInterrupt:
         return fail(f"stopped.{resume_hint(words)}", STOPPED)
@@ -119,6 +123,17 @@ def build(words: list[str]) -> App:
         named = words[:1] == [name]
         app.command(quiet(with_options(verb, kinds if named else (), words[1:])), name=name)
     return app
+
+
+def quietly(items: Iterable[Any]) -> Iterator[Any]:
+    """Yield items whose making cannot write to standard output: that is for them alone."""
+    source = iter(items)
+    while True:
+        with contextlib.redirect_stdout(sys.stderr):
+            item = next(source, None)
+        if item is None:
+            return
+        yield item
 
 
 def quiet(verb: Callable[..., Any]) -> Callable[..., Any]:

@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,17 @@ class Answer:
     text: str
 
 
-def to_json(data: Any) -> str:
+@dataclass(frozen=True)
+class Stream:
+    """Answers that are shown as they come: a line of JSON each for --json, lines of text for people."""
+
+    items: Iterable[Any]
+    text: Callable[[Any], str]
+
+
+def to_json(data: Any, indent: int | None = 2) -> str:
     """Return one JSON document; what is not finite becomes null, since JSON has no word for it."""
-    return json.dumps(_plain(data), indent=2, ensure_ascii=False, allow_nan=False)
+    return json.dumps(_plain(data), indent=indent, ensure_ascii=False, allow_nan=False)
 
 
 def _plain(value: Any) -> Any:

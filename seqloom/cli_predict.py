@@ -1,11 +1,12 @@
 """The verb that asks a trained model: predict."""
 
+import json
 from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from seqloom.cli_output import Answer
+from seqloom.cli_output import Answer, Stream
 
 StopTexts = Annotated[list[str], Parameter(negative=(), allow_leading_hyphen=True)]  # may begin with a dash
 
@@ -14,7 +15,7 @@ def predict(
     run: Path,
     text: str | None = None,
     *,
-    file: Path | None = None,
+    data: Path | None = None,
     length: int | None = None,
     temperature: float | None = None,
     top_k: int | None = None,
@@ -23,8 +24,8 @@ def predict(
     beams: int | None = None,
     length_penalty: float | None = None,
     stop: StopTexts | None = None,
-) -> Answer:
-    """Ask a trained run: the label of an input, or the continuation of a prompt.
+) -> Answer | Stream:
+    """Ask a trained run what it learnt to tell: the label of an input, the continuation of a prompt, a translation.
 
     Parameters
     ----------
@@ -32,8 +33,8 @@ def predict(
         a run directory of train
     text
         one input: text, or numbers separated by spaces, as the task has them
-    file
-        or a file with one input a line
+    data
+        or a file or folder of inputs: one a line, or in the format that the task learns from; --json gives a line each
     length
         tokens to generate after a prompt, at most [default: 200]
     temperature
@@ -53,10 +54,10 @@ def predict(
     """
     from seqloom.core.spec import resolve
     from seqloom.lab.decoding import Decoding
-    from seqloom.lab.trained import load, read_lines
+    from seqloom.lab.trained import load
 
-    if (text is None) == (file is None):
-        raise ValueError('give one input: seqloom predict RUN "some text", or seqloom predict RUN --file FILE')
+    if (text is None) == (data is None):
+        raise ValueError('give one input: seqloom predict RUN "some text", or seqloom predict RUN --data FILE')
     options = {
         "length": length,
         "temperature": temperature,
@@ -69,18 +70,24 @@ def predict(
     }
     given = {name: value for name, value in options.items() if value is not None}
     decoding = resolve(Decoding, given)
-    lines = [text] if text is not None else read_lines(file)  # type: ignore[arg-type]
     trained = load(run)
     if given and not trained.generates:
         named = ", ".join(f"--{name.replace('_', '-')}" for name in given)
         raise ValueError(f"{named}: of use where a run generates, and '{run}' answers with one value: leave out")
-    found = [{"input": line, **trained.answer(line, decoding)} for line in lines]
-    data = {"task": trained.experiment.task.name(), "model": trained.experiment.model.name(), "predictions": found}
-    return Answer(data, "\n".join(_prediction(item) for item in found))
+    if data is not None:
+        return Stream(trained.answers(trained.items(data), decoding), _prediction)
+    (found,) = trained.answers([text], decoding)
+    about = {"task": trained.experiment.task.name(), "model": trained.experiment.model.name()}
+    return Answer({**about, "predictions": [found]}, _prediction(found))
 
 
 def _prediction(item: dict[str, Any]) -> str:
-    if "label" in item:
+    """Return an answer as a line for people."""
+    asked = item.get("input", "")
+    if "label" in item and "probabilities" in item:
         chances = ", ".join(f"{name} {chance:.3f}" for name, chance in item["probabilities"].items())
-        return f"{item['label']}\t{chances}\t{item['input']}"
-    return f"{item['input']}{item['continuation']}" if "continuation" in item else f"{item['value']}\t{item['input']}"
+        return f"{item['label']}\t{chances}\t{asked}"
+    if "continuation" in item:
+        return f"{asked}{item['continuation']}"
+    found = [json.dumps(value, ensure_ascii=False) for name, value in item.items() if name != "input"]
+    return "\t".join([*(value.strip('"') for value in found), str(asked)])

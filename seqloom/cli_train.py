@@ -32,7 +32,7 @@ def train(
     Parameters
     ----------
     task
-        what to learn (seqloom list tasks); not needed with --resume
+        what to learn (seqloom list tasks), or a recipe, a Python file of experiments; not needed with --resume
     model
         which architecture (seqloom list models); without it gru, or that of --from
     steps
@@ -58,13 +58,14 @@ def train(
     overwrite
         replace the run in the run directory
     """
-    from seqloom.core.spec import to_data
     from seqloom.train.directory import RUN
-    from seqloom.train.loop import Training
-    from seqloom.train.progress import Board
 
-    opened = None
     length = {"--steps": steps, "--epochs": epochs, "--budget": budget}
+    how = {"checkpoint_every": checkpoint_every, "resume": resume, "overwrite": overwrite}
+    if task is not None and task.endswith(".py"):
+        said = {"--model": model, **length, "--parameters": parameters, "--evaluate-every": evaluate_every}
+        return _recipe(Path(task), {**said, "--seed": seed, "--from": begin}, given, out, how)
+    opened = None
     sizes = {"parameters": parameters, "evaluate_every": evaluate_every}
     held = resume and out is not None and (out / RUN).exists()
     known = task is None or begin is not None  # what to learn need not be read again
@@ -79,14 +80,43 @@ def train(
             )
         experiment, opened = _new_experiment(task, model, begin, length, seed or 0, sizes, given)
     where = out or Path("runs") / f"{experiment.task.name()}-{experiment.model.name()}-{experiment.seed}"
+    return _trained(experiment, opened, where, how)
+
+
+def evaluate(run: Path, *, split: str = "test") -> Answer:
+    """Score a trained run.
+
+    Parameters
+    ----------
+    run
+        a run directory of train
+    split
+        train, validation or test
+    """
+    from seqloom.lab.trained import load
+
+    trained = load(run)
+    data = {**trained.scores(split), "notices": trained.notices}
+    lines = [f"notice: {notice}" for notice in trained.notices]
+    lines.append(
+        f"{data['task']}, {data['model']} at step {data['step']}: {_metrics(data['metrics'])} "
+        f"on {data['examples']} examples of {split}; floor {number(data['floor'])}"
+    )
+    return Answer(data, "\n".join(lines))
+
+
+def _trained(experiment: Any, opened: Any, where: Path, how: dict[str, Any]) -> Answer:
+    """Train an experiment in a run directory, and say what came of it."""
+    from seqloom.core.spec import to_data
+    from seqloom.train.loop import Training
+    from seqloom.train.progress import Board
+
     with Board() as board:
         training = Training(
             experiment,
             opened,
             where,
-            resume=resume,
-            overwrite=overwrite,
-            checkpoint_every=checkpoint_every,
+            **how,
             progress=board.add(f"{experiment.task.name()} {experiment.model.name()}"),
         )
         told = len(training.notices)
@@ -124,26 +154,25 @@ def train(
     return Answer(data, "\n".join(lines))
 
 
-def evaluate(run: Path, *, split: str = "test") -> Answer:
-    """Score a trained run.
+def _recipe(path: Path, said: dict[str, Any], given: Given, out: Path | None, how: dict[str, Any]) -> Answer:
+    """Train the experiments of a recipe: one in the run directory, several in directories of it, by number.
 
-    Parameters
-    ----------
-    run
-        a run directory of train
-    split
-        train, validation or test
+    Raises:
+        ValueError: no such recipe, or an option that the recipe itself says.
     """
-    from seqloom.lab.trained import load
+    from seqloom.train.recipe import read_recipe
 
-    trained = load(run)
-    data = {**trained.scores(split), "notices": trained.notices}
-    lines = [f"notice: {notice}" for notice in trained.notices]
-    lines.append(
-        f"{data['task']}, {data['model']} at step {data['step']}: {_metrics(data['metrics'])} "
-        f"on {data['examples']} examples of {split}; floor {number(data['floor'])}"
-    )
-    return Answer(data, "\n".join(lines))
+    settings = [f"--{name.replace('_', '-')}" for part in (given.task, given.model, given.optimizer) for name in part]
+    extra = [*(option for option, value in said.items() if value is not None), *settings]
+    if extra:
+        raise ValueError(f"{', '.join(extra)}: a recipe says all of its runs; change it in a copy of '{path}'")
+    experiments = read_recipe(path)
+    where = out or Path("runs") / path.stem
+    if len(experiments) == 1:
+        return _trained(experiments[0], None, where, how)
+    answers = [_trained(each, None, where / str(number), how) for number, each in enumerate(experiments)]
+    data = {"recipe": str(path), "runs": [answer.data for answer in answers]}
+    return Answer(data, "\n".join(answer.text for answer in answers))
 
 
 def _rejected(opened: Any) -> list[str]:

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -183,8 +184,51 @@ def test_a_digit_gets_a_label(call, trained, tmp_path):
     assert code == 0 and one["label"] in "0123456789"
     assert max(one["probabilities"].values()) == one["probabilities"][one["label"]]
     (tmp_path / "lines.txt").write_text(f"{line}\n\n{line}\n")
-    code, out, _ = call("predict", str(trained), "--file", str(tmp_path / "lines.txt"), "--json")
-    assert [item["label"] for item in json.loads(out)["predictions"]] == [one["label"]] * 2
+    code, out, _ = call("predict", str(trained), "--data", str(tmp_path / "lines.txt"), "--json")
+    assert [json.loads(each)["label"] for each in out.splitlines()] == [one["label"]] * 2  # one object a line
+    code, out, _ = call("predict", str(trained), "--data", str(tmp_path / "lines.txt"))
+    assert code == 0 and [each.split("\t")[0] for each in out.splitlines()] == [one["label"]] * 2
+
+
+RECIPE = """
+from seqloom.tasks.digits import Digits
+from seqloom.train.experiment import Budget, Experiment
+from seqloom.zoo.gru import GRUStack
+
+experiments = [
+    Experiment(task=Digits(), model=GRUStack(width=8, layers=1), budget=Budget(steps=2), seed=seed) for seed in SEEDS
+]
+"""
+
+
+def test_a_recipe_is_trained_by_its_file(call, tmp_path):
+    recipe, run = tmp_path / "two.py", tmp_path / "run"
+    recipe.write_text(RECIPE.replace("SEEDS", "(4,)"))
+    code, out, err = call("train", str(recipe), "--out", str(run), "--json")
+    assert code == 0 and json.loads(out)["steps"] == 2, err
+    code, out, _ = call("evaluate", str(run), "--json")
+    assert code == 0 and json.loads(out)["task"] == "digits"
+    recipe.write_text(RECIPE.replace("SEEDS", "(4, 5)"))
+    code, out, err = call("train", str(recipe), "--out", str(tmp_path / "runs"), "--json")
+    assert code == 0 and [Path(each["run"]).name for each in json.loads(out)["runs"]] == ["0", "1"], err
+
+
+@pytest.mark.parametrize(
+    ("text", "words", "message"),
+    [
+        ("experiments = []", [], "no list `experiments`"),
+        ("experiments = [3]", [], "lists 3"),
+        ("1 / 0", [], "ZeroDivisionError"),
+        (None, [], "there is no recipe"),
+        ("experiments = []", ["--steps", "3", "--width", "8"], "--steps, --width: a recipe says all"),
+    ],
+)
+def test_a_recipe_that_is_none_is_refused(call, tmp_path, text, words, message):
+    recipe = tmp_path / "study.py"
+    if text is not None:
+        recipe.write_text(text)
+    code, out, err = call("train", str(recipe), *words, "--out", str(tmp_path / "run"))
+    assert code == 2 and message in err and not out and "Traceback" not in err
 
 
 @pytest.mark.parametrize("line", ["1 2 3", "a b c", ""])

@@ -1,6 +1,8 @@
 """A trained run, opened again: its experiment and its best weights; to be asked, and to be scored on its examples."""
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +13,14 @@ from seqloom.core import runtime
 from seqloom.core.spec import resolve
 from seqloom.lab.decoding import Decoding, continued
 from seqloom.model.model import Model
-from seqloom.tasks.task import Interface, Opened
+from seqloom.tasks.task import Interface, Opened, judging
 from seqloom.train.begin import best, put
 from seqloom.train.directory import ENCODING, RUN, differences, read_encoding, read_record
 from seqloom.train.experiment import Experiment
 from seqloom.train.record import fingerprints
 
 ANSWERS = 5  # likeliest classes shown of a prediction
+_CHUNK = 32  # inputs answered at a time
 _SHOWN = 12  # trainings that a message names
 
 
@@ -56,8 +59,33 @@ class Trained:
 
     @property
     def generates(self) -> bool:
-        """Return whether an answer is what follows the input, and not a class or a number."""
-        return self.interface.head.kind == "next_token"
+        """Return whether an answer is what follows the input, and not a class or a number, or what the task makes."""
+        return self.interface.head.kind == "next_token" and self.interface.coding.answers is None
+
+    def items(self, path: Path) -> Iterable[Any]:
+        """Return the inputs in a file or folder of a user's: as the task reads them, else one a line.
+
+        Raises:
+            ValueError: it cannot be read, or holds no input.
+        """
+        return (self.interface.coding.items or read_lines)(path)
+
+    def answers(self, items: Iterable[Any], decoding: Decoding | None = None) -> Iterator[dict[str, Any]]:
+        """Yield the answer to each input, with the input where it is text or a file's name; JSON values.
+
+        Raises:
+            ValueError: an input is not what the task takes.
+        """
+        several = self.interface.coding.answers
+        rest = iter(items)
+        while chunk := list(islice(rest, 1 if several is None else _CHUNK)):
+            if several is None:
+                found = [self.answer(str(chunk[0]), decoding)]
+            else:
+                with judging(self.model):
+                    found = several(self.model, chunk)
+            for item, answer in zip(chunk, found, strict=True):
+                yield {"input": str(item), **answer} if isinstance(item, str | Path) else answer
 
     def answer(self, line: str, decoding: Decoding | None = None) -> dict[str, Any]:
         """Answer one line of input: the likeliest classes, a number, or what follows; JSON values.
