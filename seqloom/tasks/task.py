@@ -145,6 +145,7 @@ class Opened(Interface):
     defaults: dict[str, Any] = field(default_factory=dict)  # settings of the Optimizer that suit the task
     architecture: dict[str, Any] = field(default_factory=dict)  # settings of the Architecture that suit the task
     parameters: int = 100_000  # of a model that suits the task, token table aside
+    decides: str | None = None  # the score that decides, where it depends on the task's settings
     scorer: Scorer | None = None  # None: the head's own scores
     watch: Watch | None = None  # on the validation split; None: the metric that decides, by `scorer`
 
@@ -160,7 +161,7 @@ class Opened(Interface):
     @property
     def metric(self) -> str:
         """Return the name of the score that decides."""
-        return self.task.metric
+        return self.decides or self.task.metric
 
     @property
     def better(self) -> str:
