@@ -6,6 +6,7 @@ import pydantic
 import torch
 from torch import Tensor, nn
 
+from seqloom.core.cost import Cost
 from seqloom.core.spec import Spec
 from seqloom.core.types import Where
 from seqloom.model.positions import PositionKind, Positions
@@ -97,6 +98,10 @@ class TokensFrontend(nn.Module):
             return x
         return torch.where(where.real[..., None], x, 0.0)
 
+    def cost(self, batch: int, length: int) -> Cost:
+        """Return the cost of (B, T) steps: nothing, vectors are looked up."""
+        return Cost()
+
 
 class ValuesFrontend(nn.Module):
     """Project values, one step or one patch of steps at a time."""
@@ -133,6 +138,11 @@ class ValuesFrontend(nn.Module):
     def place(self, x: Tensor, where: Where | None) -> Tensor:
         """Add to (B, T, D) what depends on the place of each step."""
         return self.dropout(x if self.positions is None else self.positions(x, where))
+
+    def cost(self, batch: int, length: int) -> Cost:
+        """Return the cost of (B, T) steps of the backbone."""
+        weight = self.project.weight
+        return Cost(flops=2 * batch * length * weight.numel(), bytes=weight.numel() * weight.element_size(), depth=1)
 
     def _projected(self, inputs: Tensor) -> Tensor:
         # what blocks add to keeps the parameters' precision, also under autocast

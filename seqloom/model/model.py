@@ -177,15 +177,10 @@ class Model(nn.Module):
         cost = self.backbone.cost(batch, length)
         if self.encoder is not None:
             cost += self.encoder.cost(batch, length)
-        steps = batch * length if self.spec.head.kind == "next_token" else batch
+        steps = batch if self.head.scope == "row" else batch * length
         for head in self.head.matrices(self.table):
             cost += Cost(flops=2 * steps * head.numel(), bytes=head.numel() * head.element_size(), depth=1)
-        if self.spec.frontend.kind != "tokens":
-            weight = self.frontend.get_parameter("project.weight")
-            cost += Cost(
-                flops=2 * batch * length * weight.numel(), bytes=weight.numel() * weight.element_size(), depth=1
-            )
-        return cost
+        return cost + self.frontend.cost(batch, length)
 
     def generate(self, ids: Tensor, max_new_tokens: int = 20, **options: Any) -> Tensor:
         """Return the prompts and what follows them, (B, T + max_new_tokens); see `seqloom.model.generate.complete`."""

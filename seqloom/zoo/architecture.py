@@ -6,6 +6,7 @@ from typing import Any, ClassVar, Self
 
 import pydantic
 import torch
+from torch import nn
 
 from seqloom.core.registry import nearest
 from seqloom.core.spec import Spec, resolve
@@ -134,11 +135,11 @@ class Architecture(Spec):
 
 
 def count_parameters(spec: ModelSpec, embeddings: bool = True) -> int:
-    """Return the number of parameters without making them; `embeddings=False` leaves the token table out."""
+    """Return the number of parameters without making them; `embeddings=False` leaves the frontend's tables out."""
     with torch.device("meta"):
         model = Model(spec)
-    table = spec.frontend.vocabulary * spec.width if spec.frontend.kind == "tokens" and not embeddings else 0
-    return model.n_parameters - table
+    tables = [part.weight.numel() for part in model.frontend.modules() if isinstance(part, nn.Embedding)]
+    return model.n_parameters - (0 if embeddings else sum(tables))
 
 
 def fit_width(
