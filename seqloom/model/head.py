@@ -41,6 +41,7 @@ class NextToken(Spec):
     bias: bool = False
     transform: bool = False  # a linear map, GELU and LayerNorm before, as in BERT
     eps: float = pydantic.Field(default=1e-12, gt=0)  # of that norm
+    smoothing: float = pydantic.Field(default=0.0, ge=0, lt=1)  # label smoothing of the training loss
 
     def build(self, width: int) -> "NextTokenHead":
         """Return the module."""
@@ -132,7 +133,12 @@ class NextTokenHead(nn.Module):
 
     def loss(self, output: Tensor, target: Tensor) -> Tensor:
         """Return the mean cross-entropy in nats over the targets that are not ignored; target (B, T)."""
-        return F.cross_entropy(output.float().flatten(0, 1), target.flatten(), ignore_index=IGNORED)
+        return F.cross_entropy(
+            output.float().flatten(0, 1),
+            target.flatten(),
+            ignore_index=IGNORED,
+            label_smoothing=self.spec.smoothing,
+        )
 
     def scores(self, output: Tensor, target: Tensor) -> Scored:
         """Return bits per unit and accuracy, by row, summed over the targets that are not ignored."""

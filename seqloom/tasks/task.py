@@ -185,9 +185,9 @@ def respond(model: Any, batch: Batch) -> Tensor:
         memory = model.encode(batch.source, batch.source_segment)
         return model(batch.inputs, segment=batch.segment, memory=memory)[0]
     whole, segment, at = joined(batch)
-    output = model(whole, segment=segment)[0]
-    at = at.reshape(at.shape + (1,) * (output.ndim - 2))
-    return output.gather(1, at.expand(*at.shape[:2], *output.shape[2:]))
+    x = model.hidden(whole, segment=segment)[0]
+    # the head answers at the inputs alone: over a large vocabulary it costs more than the rest
+    return model.head(x.gather(1, at[..., None].expand(-1, -1, x.shape[2])), batch.segment, model.table)
 
 
 def as_one(batch: Batch) -> Batch:
