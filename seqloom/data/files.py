@@ -5,13 +5,25 @@ columns: named ones are looked up in the header (the first row), numbered ones (
 unless it is said that there is one.
 """
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from seqloom.data.formats import DELIMITERS, NAMED, Column, Raw, delimited, json_lines, parquet
+from seqloom.data.formats import (
+    DELIMITERS,
+    NAMED,
+    Column,
+    Raw,
+    delimited,
+    json_lines,
+    names_delimited,
+    names_json,
+    names_parquet,
+    parquet,
+)
 from seqloom.data.records import Reject
 from seqloom.data.text import digest, read_bytes
 
@@ -43,6 +55,7 @@ def read_table(
     path: str | Path,
     columns: Sequence[Column],
     *,
+    optional: Collection[Column] = (),
     encoding: str = "utf-8",
     header: bool | None = None,
     delimiter: str | None = None,
@@ -58,6 +71,7 @@ def read_table(
     Args:
         path: the file.
         columns: names, or numbers from 0; at least one, none twice.
+        optional: those of them whose cells may be missing, blank or one of NO_VALUE: such a cell reads as "".
         encoding: of text files.
         header: whether the first row names the columns; None: it does if a column is asked for by name.
         delimiter: one character; None: by the file's name.
@@ -76,10 +90,28 @@ def read_table(
             raise ValueError(
                 f"'{path}' names its columns by itself: header = {header} means nothing here; leave it out"
             )
-        raw = parquet(path, columns) if kind == ".parquet" else json_lines(path, content, columns, encoding)
+        raw = parquet(path, columns) if kind == ".parquet" else json_lines(path, content, columns, encoding, optional)
     else:
         raw = delimited(path, content, columns, encoding, header, _delimiter(path, kind, delimiter))
-    return _account(path, raw, columns, digest(content), allow_rejects)
+    return _account(path, raw, columns, optional, digest(content), allow_rejects)
+
+
+def column_names(
+    path: str | Path, *, encoding: str = "utf-8", header: bool | None = None, delimiter: str | None = None
+) -> list[Column]:
+    """Return the columns of a table: their names, or their numbers from 0 if `header` is False.
+
+    Raises:
+        ValueError: as `read_table`.
+    """
+    path = Path(path)
+    kind = Path(path.name.lower().removesuffix(".gz")).suffix
+    if kind == ".parquet" and delimiter is None:
+        return names_parquet(path)
+    content = read_bytes(path)
+    if kind in NAMED and delimiter is None:
+        return names_json(path, content, encoding)
+    return names_delimited(path, content, encoding, header is not False, _delimiter(path, kind, delimiter))
 
 
 def _delimiter(path: Path, kind: str, delimiter: str | None) -> str:
@@ -92,17 +124,23 @@ def _delimiter(path: Path, kind: str, delimiter: str | None) -> str:
     return given
 
 
-def _account(path: Path, raw: Raw, columns: Sequence[Column], content: str, allow_rejects: bool) -> Table:
+def _account(
+    path: Path, raw: Raw, columns: Sequence[Column], optional: Collection[Column], content: str, allow_rejects: bool
+) -> Table:
     """Sort records into rows used and rejects, and stop if too many are rejected."""
     lines: list[int] = []
     kept: list[list[str]] = []
     rejects: list[Reject] = []
     for record in raw.rows:
         if not isinstance(record, Reject):
-            reason = next(filter(None, map(_unfit, record[1], columns)), None)
+            cells = [
+                _known(cell) if column in optional else cell for cell, column in zip(record[1], columns, strict=True)
+            ]
+            asked = (pair for pair in zip(cells, columns, strict=True) if pair[0] or pair[1] not in optional)
+            reason = next(filter(None, itertools.starmap(_unfit, asked)), None)
             if reason is None:
                 lines.append(record[0])
-                kept.append(record[1])
+                kept.append(cells)
                 continue
             record = Reject(record[0], reason)
         rejects.append(record)
@@ -110,10 +148,24 @@ def _account(path: Path, raw: Raw, columns: Sequence[Column], content: str, allo
     rows_in = len(kept) + len(rejects)
     if not rows_in:
         raise ValueError(f"'{path}' has a header and no rows; give a file with rows in it")
-    if not kept or (len(rejects) > REJECTED_SHARE * rows_in and not allow_rejects):
-        raise ValueError(_too_many(path, rejects, rows_in, bool(kept)))
+    check_rejects(path, rejects, rows_in, allow_rejects)
     rows = {column: [cells[i] for cells in kept] for i, column in enumerate(columns)}
     return Table(path, rows, np.array(lines, dtype=np.int64), rejects, rows_in, raw.header, raw.quoted, content)
+
+
+def check_rejects(path: Path, rejects: list[Reject], rows_in: int, allow_rejects: bool) -> None:
+    """Refuse a file of which no row can be used, or too few.
+
+    Raises:
+        ValueError: all of its rows are rejected; or more than REJECTED_SHARE of them, unless they are allowed.
+    """
+    used = rows_in - len(rejects)
+    if not used or (len(rejects) > REJECTED_SHARE * rows_in and not allow_rejects):
+        raise ValueError(_too_many(path, rejects, rows_in, used > 0))
+
+
+def _known(cell: str) -> str:
+    return "" if not cell.strip() or cell.strip() in NO_VALUE else cell
 
 
 def _unfit(cell: str, column: Column) -> str | None:

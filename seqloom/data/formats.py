@@ -1,7 +1,7 @@
 """Formats of tables: delimited text, JSON lines and Parquet, each to records of the columns asked for."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -93,8 +93,41 @@ def _no_column(path: Path, column: Column, names: list[str], advice: str) -> Val
     return ValueError(f"no column '{column}' in '{path}'{hint} Its columns: {shown}. {advice}".rstrip())
 
 
-def json_lines(path: Path, content: bytes, columns: Sequence[Column], encoding: str) -> Raw:
+def names_delimited(path: Path, content: bytes, encoding: str, header: bool, delimiter: str) -> list[Column]:
+    """Return the names in the first row of CSV and its like, or the columns' numbers from 0 without a header.
+
+    Raises:
+        ValueError: nothing but empty lines.
+    """
+    quoted = True if delimiter == "," or ".csv" in path.suffixes else None
+    records = read_records(decode(content, path, encoding), delimiter, quoted)
+    if not records.cells:
+        raise ValueError(f"'{path}' has only empty lines; give a file with rows in it")
+    return [name.strip() for name in records.cells[0]] if header else list(range(usual_width(records)))
+
+
+def names_json(path: Path, content: bytes, encoding: str) -> list[Column]:
+    """Return the keys of the objects of a file with one JSON object a line, as they come."""
+    parsed = map(_parse, filter(str.strip, decode(content, path, encoding).split("\n")))
+    return list(dict.fromkeys(key for item in parsed if isinstance(item, dict) for key in item))
+
+
+def names_parquet(path: Path) -> list[Column]:
+    """Return the names of a Parquet file's columns.
+
+    Raises:
+        ValueError: the file is damaged.
+    """
+    with duckdb.connect() as database:
+        return list(_described(database, path))
+
+
+def json_lines(
+    path: Path, content: bytes, columns: Sequence[Column], encoding: str, optional: Collection[Column] = ()
+) -> Raw:
     """Return the rows of a file with one JSON object a line. Numbers keep their spelling; true and false are words.
+
+    A column that is `optional` reads as "" where it is absent or null.
 
     Raises:
         ValueError: nothing but empty lines, one JSON list instead of lines, or no object has that column.
@@ -111,14 +144,17 @@ def json_lines(path: Path, content: bytes, columns: Sequence[Column], encoding: 
         if objects and not any(column in item for item in objects):
             names = list(dict.fromkeys(key for item in objects[:1000] for key in item))
             raise _no_column(path, column, names, "")
-    return Raw(_picked(parsed, columns))
+    return Raw(_picked(parsed, columns, optional))
 
 
-def _picked(parsed: list[tuple[int, Any]], columns: Sequence[Column]) -> Iterator[tuple[int, list[str]] | Reject]:
+def _picked(
+    parsed: list[tuple[int, Any]], columns: Sequence[Column], optional: Collection[Column]
+) -> Iterator[tuple[int, list[str]] | Reject]:
     for line, item in parsed:
         if not isinstance(item, dict):
             yield Reject(line, item)
             continue
+        item.update({column: "" for column in optional if item.get(str(column)) is None})
         reason = next(filter(None, (_unlike_text(item, column) for column in columns)), None)
         yield Reject(line, reason) if reason else (line, [_text(item[column]) for column in columns])
 
@@ -172,7 +208,7 @@ def parquet(path: Path, columns: Sequence[Column]) -> Raw:
     _check_names(path, columns)
     with duckdb.connect() as database:
         try:
-            names = [row[0] for row in database.execute("DESCRIBE FROM read_parquet(?)", [str(path)]).fetchall()]
+            names = _described(database, path)
             for column in columns:
                 if column not in names:
                     raise _no_column(path, column, names, "")
@@ -181,3 +217,10 @@ def parquet(path: Path, columns: Sequence[Column]) -> Raw:
         except duckdb.Error as error:
             raise ValueError(f"cannot read '{path}': {str(error).partition(chr(10))[0]}") from None
     return Raw((line, [cell or "" for cell in row]) for line, row in enumerate(found, 1))
+
+
+def _described(database: duckdb.DuckDBPyConnection, path: Path) -> list[str]:
+    try:
+        return [row[0] for row in database.execute("DESCRIBE FROM read_parquet(?)", [str(path)]).fetchall()]
+    except duckdb.Error as error:
+        raise ValueError(f"cannot read '{path}': {str(error).partition(chr(10))[0]}") from None
