@@ -124,19 +124,38 @@ class Arrays(Examples):
 class Windows(Examples):
     """Windows of one stream of tokens; the target of a step is the next token.
 
-    The windows do not overlap and each token but the first is a target exactly once.
+    The targets of windows do not overlap, and each token but the first is a target exactly once.
 
     Args:
         stream: (N,) integer tokens, N >= 2.
-        length: steps of a window; the last may be shorter.
+        length: targets of a window; the last may have fewer.
+        context: tokens in front of these that are read and not asked for, as far as there are any: they give the first
+            targets of a window something to be told from.
+        shifts: seed of where windows begin in each epoch of training: other places each time, and up to two windows'
+            tokens left out; None: at the stream's begin.
     """
 
-    def __init__(self, stream: np.ndarray, length: int) -> None:
+    def __init__(self, stream: np.ndarray, length: int, context: int = 0, shifts: int | None = None) -> None:
         if len(stream) < 2 or length < 1:
             raise ValueError(f"no window of {length} steps in {len(stream)} tokens; need at least 2 tokens and 1 step")
-        self._starts = np.arange(0, len(stream) - 1, length)
-        self.lengths = np.minimum(length, len(stream) - 1 - self._starts)
-        self._stream = stream
+        if shifts is not None and len(stream) > 2 * length:
+            stream_used = stream[: (len(stream) - 1) // length * length + 1 - length]
+        else:
+            stream_used, shifts = stream, None
+        asked = np.arange(0, len(stream_used) - 1, length)
+        self._starts = np.maximum(asked - context, 0)
+        self._unasked = asked - self._starts
+        self.lengths = np.minimum(asked + length, len(stream_used) - 1) - self._starts
+        self._stream, self._used, self._length, self._context, self._shifts = (
+            stream, stream_used, length, context, shifts,
+        )  # fmt: skip
+
+    def of_epoch(self, epoch: int) -> "Windows":
+        """Return the windows as they begin in an epoch."""
+        if self._shifts is None:
+            return self
+        offset = int(stream(self._shifts, epoch).random_raw(1)[0] % self._length)
+        return Windows(self._stream[offset : offset + len(self._used)], self._length, self._context)
 
     def batch(self, rows: np.ndarray) -> Batch:
         """Collate rows, padded to the longest of them. Work O(B T)."""
@@ -144,12 +163,13 @@ class Windows(Examples):
         time = np.arange(lengths.max() + 1)
         index = self._starts[rows][:, None] + time
         real = time[:-1] < lengths[:, None]
-        if real.all():
-            window = _wide(self._stream[index])
-            inputs, target = np.ascontiguousarray(window[:, :-1]), np.ascontiguousarray(window[:, 1:])
-            return Batch(torch.from_numpy(inputs), None, torch.from_numpy(target), _numbers(rows))
         window = _wide(self._stream[np.minimum(index, len(self._stream) - 1)])
-        inputs, target = np.where(real, window[:, :-1], 0), np.where(real, window[:, 1:], IGNORED)
+        inputs, target = np.ascontiguousarray(window[:, :-1]), np.ascontiguousarray(window[:, 1:])
+        if self._context:
+            target[time[:-1] < self._unasked[rows][:, None]] = IGNORED
+        if real.all():
+            return Batch(torch.from_numpy(inputs), None, torch.from_numpy(target), _numbers(rows))
+        inputs, target = np.where(real, inputs, 0), np.where(real, target, IGNORED)
         segment = torch.from_numpy(real.astype(np.int64))
         return Batch(torch.from_numpy(inputs), segment, torch.from_numpy(target), _numbers(rows))
 

@@ -1,12 +1,15 @@
 """Tokenizers: text to numbers and back. Bytes, or byte-level BPE learnt from the training split; neither knows an
-unknown word, since both fall back to bytes.
+unknown word, since both fall back to bytes. A vocabulary of words or characters does: the literature's figures per word
+are of such.
 
 Bytes of "Fee, fee!" are 70 101 101 44 ...; BPE with lower=True may give " fee" "," " fee" "!".
 """
 
 import json
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Iterable, Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -73,10 +76,11 @@ class BPE(Tokenizer):
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self._prefix = bool(json.loads(engine.to_str())["pre_tokenizer"].get("add_prefix_space"))
         self.vocabulary = engine.get_vocab_size()
 
     @classmethod
-    def learn(cls, texts: Sequence[str], vocabulary: int = 8000, lower: bool = False) -> "BPE":
+    def learn(cls, texts: Sequence[str], vocabulary: int = 8000, lower: bool = False, prefix: bool = True) -> "BPE":
         """Learn from texts, the training split's alone; from evenly spread ones if there are more than 20 million
         characters.
 
@@ -84,6 +88,7 @@ class BPE(Tokenizer):
             texts: any.
             vocabulary: tokens at most, the 256 bytes among them; little text gives fewer.
             lower: whether upper case is read as lower case.
+            prefix: whether a text's first word is read as if a space stood before it, like those inside.
 
         Raises:
             ValueError: a vocabulary without room for the bytes.
@@ -93,8 +98,7 @@ class BPE(Tokenizer):
         engine = Engine(models.BPE())
         if lower:
             engine.normalizer = normalizers.Lowercase()
-        # a word at a text's start is the same token as inside
-        engine.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+        engine.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=prefix)
         engine.decoder = decoders.ByteLevel()
         trainer = trainers.BpeTrainer(
             vocab_size=vocabulary,
@@ -119,11 +123,73 @@ class BPE(Tokenizer):
 
     def decode(self, tokens: Iterable[int]) -> str:
         """Return the text of tokens, without the space put before the first word."""
-        return self._engine.decode(list(map(int, tokens))).removeprefix(" ")
+        text = self._engine.decode(list(map(int, tokens)))
+        return text.removeprefix(" ") if self._prefix else text
+
+    def spelt(self) -> np.ndarray:
+        """Return how many bytes each token spells, (vocabulary,) int64."""
+        lengths = np.zeros(self.vocabulary, dtype=np.int64)
+        for token, number in self._engine.get_vocab().items():
+            lengths[number] = len(token)  # a byte is one character of this alphabet
+        return lengths
 
     def to_json(self) -> str:
         """Return the vocabulary and the merges, in the format of HF tokenizers."""
         return json.dumps({"kind": "bpe", "tokenizer": json.loads(self._engine.to_str())}, ensure_ascii=False)
+
+
+class Vocabulary(Tokenizer):
+    """Whole words or single characters of a list; 0 stands for all others.
+
+    Words are what blanks separate, and each line's end is a word of its own, END, as in the Penn Treebank's customs.
+    """
+
+    END = "<eos>"
+    UNKNOWN = "<unk>"
+
+    def __init__(self, unit: str, entries: Sequence[str]) -> None:
+        self.unit = unit  # "words" or "characters"
+        self.entries = tuple(entries)
+        self.vocabulary = len(self.entries)
+        self._numbers = {entry: number for number, entry in enumerate(self.entries)}
+
+    @classmethod
+    def learn(cls, texts: Sequence[str], unit: str, vocabulary: int = 10_000) -> "Vocabulary":
+        """Learn the most frequent units of texts, `vocabulary` of them at most, the unknown one included."""
+        counts: Counter[str] = Counter()
+        for text in texts:
+            counts.update(cls._split(text, unit))
+        del counts[cls.UNKNOWN]  # some corpora spell it out
+        ranked = sorted(counts, key=lambda entry: (-counts[entry], entry))
+        return cls(unit, [cls.UNKNOWN, *ranked[: vocabulary - 1]])
+
+    def encode_batch(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        """Return numbers and offsets. Work O(N)."""
+        kind = np.min_scalar_type(self.vocabulary - 1)
+        parts = [
+            np.fromiter((self._numbers.get(entry, 0) for entry in self._split(text, self.unit)), dtype=kind)
+            for text in texts
+        ]
+        return np.concatenate([np.zeros(0, kind), *parts]), _offsets(map(len, parts))
+
+    def decode(self, tokens: Iterable[int]) -> str:
+        """Return the text of numbers: words with blanks between them, END as a line's end."""
+        entries = [self.entries[token] for token in tokens]
+        if self.unit == "characters":
+            return "".join(entries)
+        return " ".join(entries).replace(f" {self.END} ", "\n").replace(f" {self.END}", "\n").replace(self.END, "\n")
+
+    def to_json(self) -> str:
+        """Return the unit and the list."""
+        return json.dumps({"kind": "vocabulary", "unit": self.unit, "entries": self.entries}, ensure_ascii=False)
+
+    @classmethod
+    def _split(cls, text: str, unit: str) -> Iterable[str]:
+        if unit == "characters":
+            return text
+        lines = text.split("\n")
+        words = (word for line in lines[:-1] for word in (*line.split(), cls.END))
+        return chain(words, lines[-1].split())
 
 
 def tokenizer_from_json(text: str) -> Tokenizer:
@@ -136,11 +202,13 @@ def tokenizer_from_json(text: str) -> Tokenizer:
         data: dict[str, Any] = json.loads(text)
         if data["kind"] == "bytes":
             return Bytes(lower=data["lower"])
+        if data["kind"] == "vocabulary":
+            return Vocabulary(data["unit"], data["entries"])
         if data["kind"] == "bpe":
             return BPE(_engine(json.dumps(data["tokenizer"])))
     except (json.JSONDecodeError, KeyError, TypeError) as error:
         raise ValueError(f"no tokenizer in this JSON: {error!r}; give what to_json wrote") from None
-    raise ValueError(f"tokenizer kind '{data['kind']}' is unknown; it must be 'bytes' or 'bpe'")
+    raise ValueError(f"tokenizer kind '{data['kind']}' is unknown; it must be 'bytes', 'bpe' or 'vocabulary'")
 
 
 def _engine(text: str) -> Engine:
