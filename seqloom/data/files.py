@@ -5,8 +5,7 @@ columns: named ones are looked up in the header (the first row), numbered ones (
 unless it is said that there is one.
 """
 
-import itertools
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +15,6 @@ from seqloom.data.formats import (
     DELIMITERS,
     NAMED,
     Column,
-    Raw,
     delimited,
     json_lines,
     names_delimited,
@@ -24,11 +22,12 @@ from seqloom.data.formats import (
     names_parquet,
     parquet,
 )
+from seqloom.data.lines import TextFile, check_readable, file_digest
 from seqloom.data.records import Reject
-from seqloom.data.text import digest, read_bytes
 
 CELL_BYTES = 10_000_000  # a longer cell is no example but an accident, e.g. a quote that is not closed
 REJECTED_SHARE = 0.001  # more rejects than this stop the work, unless they are allowed
+LISTED = 100_000  # rejects that are listed; more are counted
 NO_VALUE = frozenset(("NaN", "nan", "NAN", "NA", "N/A", "n/a", "#N/A", "<NA>", "NULL", "null"))
 
 _SHOWN = 5  # rejects that a message tells of
@@ -41,7 +40,7 @@ class Table:
     path: Path
     rows: dict[Column, list[str]]  # column -> one cell a row used
     line: np.ndarray  # (rows used,) int64, where each row begins, from 1; in Parquet its number
-    rejects: list[Reject]
+    rejects: list[Reject]  # the first LISTED
     rows_in: int  # rows used + rejects; a header and empty lines are no rows
     header: bool  # whether the first row names the columns
     quoted: bool  # whether quotes enclose cells
@@ -49,6 +48,88 @@ class Table:
 
     def __len__(self) -> int:
         return len(self.line)
+
+
+class Rows:
+    """The rows of a table that are used, one in memory at a time; what became of the others is known after the last.
+
+    Args: as of `read_table`.
+
+    Raises:
+        ValueError: as `read_table`, here or while the rows are read.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        columns: Sequence[Column],
+        *,
+        optional: Collection[Column] = (),
+        encoding: str = "utf-8",
+        header: bool | None = None,
+        delimiter: str | None = None,
+        allow_rejects: bool = False,
+    ) -> None:
+        self.path = path = Path(path)
+        assert columns and len(set(columns)) == len(columns), "ask for columns, each once"
+        self._columns, self._optional, self._allow_rejects = columns, optional, allow_rejects
+        self.rejects: list[Reject] = []  # the first LISTED
+        self.rows_in = self.rows_rejected = 0
+        kind = Path(path.name.lower().removesuffix(".gz")).suffix
+        self._text: TextFile | None = None
+        if kind in NAMED and delimiter is None:
+            if header is not None:
+                raise ValueError(
+                    f"'{path}' names its columns by itself: header = {header} means nothing here; leave it out"
+                )
+            if kind == ".parquet":
+                check_readable(path)
+                self._raw = parquet(path, columns)
+            else:
+                self._raw, self._text = json_lines(path, columns, encoding, optional)
+        else:
+            self._raw, self._text = delimited(path, columns, encoding, header, _delimiter(path, kind, delimiter))
+        self.header, self.quoted = self._raw.header, self._raw.quoted
+
+    @property
+    def digest(self) -> str:
+        """Return 12 hexadecimal digits of the SHA-256 of the content, unpacked; ask after the last row."""
+        return self._text.digest if self._text is not None else file_digest(self.path)[:12]
+
+    @property
+    def share_read(self) -> float:
+        """Return how much of the file has been read, from 0 to 1; 0 where that is not known."""
+        return self._text.share_read if self._text is not None else 0.0
+
+    def __iter__(self) -> Iterator[tuple[int, list[str]]]:
+        """Give the line and the cells of each row that is used, once."""
+        for record in self._raw.rows:
+            self.rows_in += 1
+            if not isinstance(record, Reject):
+                cells = record[1] if not self._optional else self._with_blanks(record[1])
+                reason = self._unfit(cells)
+                if reason is None:
+                    yield record[0], cells
+                    continue
+                record = Reject(record[0], reason)
+            self.rows_rejected += 1
+            if len(self.rejects) < LISTED:
+                self.rejects.append(record)
+        if not self.rows_in:
+            raise ValueError(f"'{self.path}' has a header and no rows; give a file with rows in it")
+        check_rejects(self.path, self.rejects, self.rows_in, self._allow_rejects, self.rows_rejected)
+
+    def _with_blanks(self, cells: list[str]) -> list[str]:
+        return [
+            "" if column in self._optional and cell.strip() in NO_VALUE else cell
+            for cell, column in zip(cells, self._columns, strict=True)
+        ]
+
+    def _unfit(self, cells: list[str]) -> str | None:
+        for cell, column in zip(cells, self._columns, strict=True):
+            if (cell or column not in self._optional) and (reason := _unfit(cell, column)) is not None:
+                return reason
+        return None
 
 
 def read_table(
@@ -81,19 +162,19 @@ def read_table(
         ValueError: the file or a column is missing, nothing is in it, it is not in that encoding, a setting does not
             suit the format, or too many rows are rejected; the message says where and what to do.
     """
-    path = Path(path)
-    assert columns and len(set(columns)) == len(columns), "ask for columns, each once"
-    content = read_bytes(path)
-    kind = Path(path.name.lower().removesuffix(".gz")).suffix
-    if kind in NAMED and delimiter is None:
-        if header is not None:
-            raise ValueError(
-                f"'{path}' names its columns by itself: header = {header} means nothing here; leave it out"
-            )
-        raw = parquet(path, columns) if kind == ".parquet" else json_lines(path, content, columns, encoding, optional)
-    else:
-        raw = delimited(path, content, columns, encoding, header, _delimiter(path, kind, delimiter))
-    return _account(path, raw, columns, optional, digest(content), allow_rejects)
+    rows = Rows(
+        path,
+        columns,
+        optional=optional,
+        encoding=encoding,
+        header=header,
+        delimiter=delimiter,
+        allow_rejects=allow_rejects,
+    )
+    kept = list(rows)
+    cells = {column: [cells[i] for _, cells in kept] for i, column in enumerate(columns)}
+    lines = np.array([line for line, _ in kept], dtype=np.int64)
+    return Table(rows.path, cells, lines, rows.rejects, rows.rows_in, rows.header, rows.quoted, rows.digest)
 
 
 def column_names(
@@ -108,10 +189,9 @@ def column_names(
     kind = Path(path.name.lower().removesuffix(".gz")).suffix
     if kind == ".parquet" and delimiter is None:
         return names_parquet(path)
-    content = read_bytes(path)
     if kind in NAMED and delimiter is None:
-        return names_json(path, content, encoding)
-    return names_delimited(path, content, encoding, header is not False, _delimiter(path, kind, delimiter))
+        return names_json(path, encoding)
+    return names_delimited(path, encoding, header is not False, _delimiter(path, kind, delimiter))
 
 
 def _delimiter(path: Path, kind: str, delimiter: str | None) -> str:
@@ -124,44 +204,24 @@ def _delimiter(path: Path, kind: str, delimiter: str | None) -> str:
     return given
 
 
-def _account(
-    path: Path, raw: Raw, columns: Sequence[Column], optional: Collection[Column], content: str, allow_rejects: bool
-) -> Table:
-    """Sort records into rows used and rejects, and stop if too many are rejected."""
-    lines: list[int] = []
-    kept: list[list[str]] = []
-    rejects: list[Reject] = []
-    for record in raw.rows:
-        if not isinstance(record, Reject):
-            cells = [
-                _known(cell) if column in optional else cell for cell, column in zip(record[1], columns, strict=True)
-            ]
-            asked = (pair for pair in zip(cells, columns, strict=True) if pair[0] or pair[1] not in optional)
-            reason = next(filter(None, itertools.starmap(_unfit, asked)), None)
-            if reason is None:
-                lines.append(record[0])
-                kept.append(cells)
-                continue
-            record = Reject(record[0], reason)
-        rejects.append(record)
-    rejects.sort()
-    rows_in = len(kept) + len(rejects)
-    if not rows_in:
-        raise ValueError(f"'{path}' has a header and no rows; give a file with rows in it")
-    check_rejects(path, rejects, rows_in, allow_rejects)
-    rows = {column: [cells[i] for cells in kept] for i, column in enumerate(columns)}
-    return Table(path, rows, np.array(lines, dtype=np.int64), rejects, rows_in, raw.header, raw.quoted, content)
-
-
-def check_rejects(path: Path, rejects: list[Reject], rows_in: int, allow_rejects: bool) -> None:
+def check_rejects(
+    path: Path, rejects: list[Reject], rows_in: int, allow_rejects: bool, rejected: int | None = None
+) -> None:
     """Refuse a file of which no row can be used, or too few.
+
+    Args:
+        path: the file.
+        rejects: of its rows.
+        rows_in: all of its rows.
+        allow_rejects: whether to go on with more than REJECTED_SHARE of the rows rejected.
+        rejected: how many are rejected; None: as many as are listed.
 
     Raises:
         ValueError: all of its rows are rejected; or more than REJECTED_SHARE of them, unless they are allowed.
     """
-    used = rows_in - len(rejects)
-    if not used or (len(rejects) > REJECTED_SHARE * rows_in and not allow_rejects):
-        raise ValueError(_too_many(path, rejects, rows_in, used > 0))
+    rejected = len(rejects) if rejected is None else rejected
+    if rejected == rows_in or (rejected > REJECTED_SHARE * rows_in and not allow_rejects):
+        raise ValueError(_too_many(path, rejects, rejected, rows_in))
 
 
 def _known(cell: str) -> str:
@@ -181,8 +241,9 @@ def _unfit(cell: str, column: Column) -> str | None:
     return None
 
 
-def _too_many(path: Path, rejects: list[Reject], rows_in: int, some: bool) -> str:
+def _too_many(path: Path, rejects: list[Reject], rejected: int, rows_in: int) -> str:
     shown = "; ".join(f"line {line}: {reason}" for line, reason in rejects[:_SHOWN])
-    more = f"; and {len(rejects) - _SHOWN} more" if len(rejects) > _SHOWN else ""
-    rule = f"more than {REJECTED_SHARE:.1%} of them; correct them, or add --allow-rejects" if some else "all of them"
-    return f"'{path}': {len(rejects)} of {rows_in} rows cannot be used, {rule}. {shown[0].upper()}{shown[1:]}{more}"
+    more = f"; and {rejected - _SHOWN} more" if rejected > _SHOWN else ""
+    some = f"more than {REJECTED_SHARE:.1%} of them; correct them, or add --allow-rejects"
+    rule = some if rejected < rows_in else "all of them"
+    return f"'{path}': {rejected} of {rows_in} rows cannot be used, {rule}. {shown[0].upper()}{shown[1:]}{more}"

@@ -3,14 +3,15 @@
 import json
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import duckdb
 
 from seqloom.core.registry import nearest
-from seqloom.data.records import Records, Reject, read_records, usual_width
-from seqloom.data.text import decode
+from seqloom.data.lines import TextFile
+from seqloom.data.records import TOO_LONG, Record, Reject, Survey, fits_quotes, read_enclosed, read_plain, survey
 
 Column = str | int  # a name, or a number from 0
 
@@ -18,55 +19,78 @@ DELIMITERS = {".csv": ",", ".tsv": "\t", ".tab": "\t"}
 NAMED = (".jsonl", ".ndjson", ".json", ".parquet")  # formats whose columns have names and no numbers
 
 _SHOWN = 20  # columns that a message lists
+_LOOKED_AT = 1000  # objects whose keys a message lists
+_PATIENCE = 100_000  # objects without a column, after which it is taken for missing
+_FETCHED = 10_000  # rows of Parquet at a time, to bound memory
 
 
 @dataclass(frozen=True)
 class Raw:
     """A file's rows before their cells are judged."""
 
-    rows: Iterator[tuple[int, list[str]] | Reject]  # line, and the cells asked for
+    rows: Iterator[Record]  # line, and the cells asked for; each is read when it is asked for
     header: bool = True  # whether the first row names the columns, or every row does
     quoted: bool = False  # whether quotes enclose cells
 
 
 def delimited(
-    path: Path, content: bytes, columns: Sequence[Column], encoding: str, header: bool | None, delimiter: str
-) -> Raw:
+    path: Path, columns: Sequence[Column], encoding: str, header: bool | None, delimiter: str
+) -> tuple[Raw, TextFile]:
     """Return the rows of CSV and its like; a header is the first row, if there is one.
+
+    The file is read once more before where quotes may be characters like any other, or there is no header that says how
+    many cells a row has.
 
     Raises:
         ValueError: nothing but empty lines, a broken header, or no such column.
     """
-    # commas stand in any text, so that CSV must quote; in other files quotes are often characters like any other
-    quoted = True if delimiter == "," or ".csv" in path.suffixes else None
-    records = read_records(decode(content, path, encoding), delimiter, quoted)
-    if not records.cells and not records.rejects:
-        raise ValueError(f"'{path}' has only empty lines; give a file with rows in it")
+    text = TextFile(path, encoding, newline="")
     named = any(isinstance(column, str) for column in columns)
     if named and header is False:
         raise ValueError(f"'{path}' is said to have no header, so its columns have no names; give numbers, from 0")
     header = named if header is None else header
-    if header:
-        _check_header(path, records)
-    width = len(records.cells[0]) if header else usual_width(records)
-    places = [_place(path, column, records.cells[0], width, delimiter) for column in columns] if records.cells else []
-    return Raw(_rows(records, header, width, places), header, records.quoted)
+    quoted, found = _surveyed(text, delimiter, header)
+    records = _read(text, delimiter, quoted)
+    first = next(records, None)
+    if first is None:
+        raise ValueError(f"'{path}' has only empty lines; give a file with rows in it")
+    if header and isinstance(first, Reject):
+        raise ValueError(f"'{path}': the header in line {first.line} is broken: {first.reason}")
+    if not header:
+        records = chain([first], records)
+    width = found.width if found is not None else len(first[1])
+    cells = [] if isinstance(first, Reject) else first[1]
+    places = [_place(path, column, cells, width, delimiter) for column in columns] if width else []
+    return Raw(_rows(records, header, width, places), header, quoted), text
 
 
-def _rows(records: Records, header: bool, width: int, places: list[int]) -> Iterator[tuple[int, list[str]] | Reject]:
-    yield from records.rejects
+def _read(text: TextFile, delimiter: str, quoted: bool) -> Iterator[Record]:
+    return (read_enclosed if quoted else read_plain)(text, delimiter)
+
+
+def _surveyed(text: TextFile, delimiter: str, header: bool) -> tuple[bool, Survey | None]:
+    """Return whether quotes enclose cells, and what the records are like if the rows alone tell how wide they are."""
+    # commas stand in any text, so that CSV must quote; in other files quotes are often characters like any other
+    if delimiter == "," or ".csv" in text.path.suffixes:
+        return True, None if header else survey(_read(text, delimiter, True))
+    if not any('"' in line for line in text if line is not None):
+        return False, None if header else survey(_read(text, delimiter, False))
+    plain, enclosed = (survey(_read(text, delimiter, quoted)) for quoted in (False, True))
+    quoted = fits_quotes(enclosed, plain)
+    return quoted, None if header else enclosed if quoted else plain
+
+
+def _rows(records: Iterator[Record], header: bool, width: int, places: list[int]) -> Iterator[Record]:
     rule = "the header has" if header else "most rows have"
-    for line, cells in zip(records.lines[header:], records.cells[header:], strict=True):
+    for record in records:
+        if isinstance(record, Reject):
+            yield record
+            continue
+        line, cells = record
         if len(cells) == width:
             yield line, [cells[place] for place in places]
         elif len(cells) > 1 or cells[0].strip():  # else a line of blanks
             yield Reject(line, f"{len(cells)} cell{'s' * (len(cells) > 1)} where {rule} {width}")
-
-
-def _check_header(path: Path, records: Records) -> None:
-    if records.rejects and (not records.lines or records.rejects[0].line < records.lines[0]):
-        line, reason = records.rejects[0]
-        raise ValueError(f"'{path}': the header in line {line} is broken: {reason}")
 
 
 def _place(path: Path, column: Column, first: list[str], width: int, delimiter: str) -> int:
@@ -93,23 +117,29 @@ def _no_column(path: Path, column: Column, names: list[str], advice: str) -> Val
     return ValueError(f"no column '{column}' in '{path}'{hint} Its columns: {shown}. {advice}".rstrip())
 
 
-def names_delimited(path: Path, content: bytes, encoding: str, header: bool, delimiter: str) -> list[Column]:
+def names_delimited(path: Path, encoding: str, header: bool, delimiter: str) -> list[Column]:
     """Return the names in the first row of CSV and its like, or the columns' numbers from 0 without a header.
 
     Raises:
         ValueError: nothing but empty lines.
     """
-    quoted = True if delimiter == "," or ".csv" in path.suffixes else None
-    records = read_records(decode(content, path, encoding), delimiter, quoted)
-    if not records.cells:
+    text = TextFile(path, encoding, newline="")
+    quoted, found = _surveyed(text, delimiter, header)
+    if found is not None:
+        return list(range(found.width))
+    first = next((record for record in _read(text, delimiter, quoted) if not isinstance(record, Reject)), None)
+    if first is None:
         raise ValueError(f"'{path}' has only empty lines; give a file with rows in it")
-    return [name.strip() for name in records.cells[0]] if header else list(range(usual_width(records)))
+    return [name.strip() for name in first[1]]
 
 
-def names_json(path: Path, content: bytes, encoding: str) -> list[Column]:
+def names_json(path: Path, encoding: str) -> list[Column]:
     """Return the keys of the objects of a file with one JSON object a line, as they come."""
-    parsed = map(_parse, filter(str.strip, decode(content, path, encoding).split("\n")))
-    return list(dict.fromkeys(key for item in parsed if isinstance(item, dict) for key in item))
+    names: dict[Column, None] = {}
+    for line in TextFile(path, encoding, newline="\n"):
+        if line is not None and isinstance(item := _parse(line), dict):
+            names |= dict.fromkeys(item)
+    return list(names)
 
 
 def names_parquet(path: Path) -> list[Column]:
@@ -123,40 +153,56 @@ def names_parquet(path: Path) -> list[Column]:
 
 
 def json_lines(
-    path: Path, content: bytes, columns: Sequence[Column], encoding: str, optional: Collection[Column] = ()
-) -> Raw:
+    path: Path, columns: Sequence[Column], encoding: str, optional: Collection[Column] = ()
+) -> tuple[Raw, TextFile]:
     """Return the rows of a file with one JSON object a line. Numbers keep their spelling; true and false are words.
 
-    A column that is `optional` reads as "" where it is absent or null.
+    A column that is `optional` reads as "" where it is absent or null. What no row has is told when the rows are read.
 
     Raises:
         ValueError: nothing but empty lines, one JSON list instead of lines, or no object has that column.
     """
     _check_names(path, columns)
-    lines = decode(content, path, encoding).split("\n")
-    parsed = [(number, _parse(line)) for number, line in enumerate(lines, 1) if line and not line.isspace()]
-    if not parsed:
-        raise ValueError(f"'{path}' has only empty lines; give a file with rows in it")
-    objects = [item for _, item in parsed if isinstance(item, dict)]
-    if lines[0].startswith("[") and (not objects or parsed[0][1] in map(_parse, ("[", "[{},"))):
-        raise ValueError(f"'{path}' is one JSON list; write one object a line, e.g. with jq -c '.[]'")
-    for column in columns:
-        if objects and not any(column in item for item in objects):
-            names = list(dict.fromkeys(key for item in objects[:1000] for key in item))
-            raise _no_column(path, column, names, "")
-    return Raw(_picked(parsed, columns, optional))
+    text = TextFile(path, encoding, newline="\n")
+    return Raw(_objects(text, columns, optional)), text
 
 
-def _picked(
-    parsed: list[tuple[int, Any]], columns: Sequence[Column], optional: Collection[Column]
-) -> Iterator[tuple[int, list[str]] | Reject]:
-    for line, item in parsed:
-        if not isinstance(item, dict):
-            yield Reject(line, item)
+def _objects(text: TextFile, columns: Sequence[Column], optional: Collection[Column]) -> Iterator[Record]:
+    unseen, keys = set(columns), dict[str, None]()
+    objects = others = 0
+    listed = False  # whether the file opens a JSON list
+    for number, line in enumerate(text, 1):
+        if line is not None and (not line or line.isspace()):
             continue
-        item.update({column: "" for column in optional if item.get(str(column)) is None})
-        reason = next(filter(None, (_unlike_text(item, column) for column in columns)), None)
-        yield Reject(line, reason) if reason else (line, [_text(item[column]) for column in columns])
+        item = TOO_LONG if line is None else _parse(line.rstrip("\n"))
+        if objects + others == 0 and number == 1:
+            listed = line is not None and line.startswith("[")
+            if listed and item in map(_parse, ("[", "[{},")):
+                break
+        if not isinstance(item, dict):
+            others += 1
+            yield Reject(number, item)
+            continue
+        objects += 1
+        if unseen:
+            unseen.difference_update(item)
+            keys |= dict.fromkeys(item) if objects <= _LOOKED_AT else {}
+        if unseen and objects == _PATIENCE:
+            break
+        yield _picked(number, item, columns, optional)
+    if listed and not objects:
+        raise ValueError(f"'{text.path}' is one JSON list; write one object a line, e.g. with jq -c '.[]'")
+    if not objects + others:
+        raise ValueError(f"'{text.path}' has only empty lines; give a file with rows in it")
+    for column in columns:
+        if objects and column in unseen:
+            raise _no_column(text.path, column, list(keys), "")
+
+
+def _picked(line: int, item: dict[str, Any], columns: Sequence[Column], optional: Collection[Column]) -> Record:
+    item.update({str(column): "" for column in optional if item.get(str(column)) is None})
+    reason = next(filter(None, (_unlike_text(item, column) for column in columns)), None)
+    return Reject(line, reason) if reason else (line, [_text(item[str(column)]) for column in columns])
 
 
 def _parse(line: str) -> dict[str, Any] | str:
@@ -206,17 +252,25 @@ def parquet(path: Path, columns: Sequence[Column]) -> Raw:
         ValueError: the file is damaged, or has no such column.
     """
     _check_names(path, columns)
+    names = names_parquet(path)
+    for column in columns:
+        if column not in names:
+            raise _no_column(path, column, [str(name) for name in names], "")
+    return Raw(_values(path, columns))
+
+
+def _values(path: Path, columns: Sequence[Column]) -> Iterator[Record]:
+    picked = ", ".join(f'CAST("{str(column).replace(chr(34), chr(34) * 2)}" AS VARCHAR)' for column in columns)
+    line = 0
     with duckdb.connect() as database:
         try:
-            names = _described(database, path)
-            for column in columns:
-                if column not in names:
-                    raise _no_column(path, column, names, "")
-            picked = ", ".join(f'CAST("{str(column).replace(chr(34), chr(34) * 2)}" AS VARCHAR)' for column in columns)
-            found = database.execute(f"SELECT {picked} FROM read_parquet(?)", [str(path)]).fetchall()
+            database.execute(f"SELECT {picked} FROM read_parquet(?)", [str(path)])
+            while found := database.fetchmany(_FETCHED):
+                for row in found:
+                    line += 1
+                    yield line, [cell or "" for cell in row]
         except duckdb.Error as error:
             raise ValueError(f"cannot read '{path}': {str(error).partition(chr(10))[0]}") from None
-    return Raw((line, [cell or "" for cell in row]) for line, row in enumerate(found, 1))
 
 
 def _described(database: duckdb.DuckDBPyConnection, path: Path) -> list[str]:

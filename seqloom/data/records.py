@@ -1,13 +1,13 @@
 """Delimited text to records: Python's csv module, made to go on after a broken record and to tell its line."""
 
 import csv
-import io
-from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-_CELL_CHARACTERS = 2**31 - 1  # the csv module's own limit of a cell, as high as it goes
+from seqloom.data.lines import LONGEST
+
+TOO_LONG = f"a line of more than {LONGEST} characters; is a line end missing?"
 
 
 class Reject(NamedTuple):
@@ -17,90 +17,134 @@ class Reject(NamedTuple):
     reason: str
 
 
-class Records(NamedTuple):
-    """Records in the file's order, and what could not be read."""
-
-    cells: list[list[str]]
-    lines: list[int]  # where each record begins, from 1
-    rejects: list[Reject]
-    quoted: bool  # whether quotes enclose cells; else they are characters like any other
+Record = tuple[int, list[str]] | Reject  # the line where it begins, from 1, and its cells
 
 
-def read_records(text: str, delimiter: str, quoted: bool | None = None) -> Records:
-    """Return the records of delimited text. Empty lines are no records.
+class Survey(NamedTuple):
+    """What the records of a file are like."""
+
+    widths: Counter[int]  # number of cells -> records
+    rejects: int
+
+    @property
+    def records(self) -> int:
+        """Return how many could be read."""
+        return self.widths.total()
+
+    @property
+    def width(self) -> int:
+        """Return how many cells most records have."""
+        return self.widths.most_common(1)[0][0] if self.widths else 0
+
+    @property
+    def broken(self) -> int:
+        """Return how many could not be read or are not as wide as most."""
+        return self.rejects + self.records - self.widths[self.width]
+
+
+def survey(records: Iterable[Record]) -> Survey:
+    """Count records by their number of cells, and those that could not be read."""
+    widths: Counter[int] = Counter()
+    rejects = 0
+    for record in records:
+        if isinstance(record, Reject):
+            rejects += 1
+        else:
+            widths[len(record[1])] += 1
+    return Survey(widths, rejects)
+
+
+def fits_quotes(enclosed: Survey, plain: Survey) -> bool:
+    """Tell whether quotes enclose cells: fewer records are broken so, or as many of as many records."""
+    fewer = plain.broken - enclosed.broken
+    return fewer > 0 or (fewer == 0 and enclosed.records == plain.records)
+
+
+def read_plain(lines: Iterable[str | None], delimiter: str) -> Iterator[Record]:
+    """Give the records of delimited text in which a line is a record, whatever quotes it holds. Empty lines are none.
 
     Args:
-        text: the whole file; lines end in any of the three ways, also mixed.
+        lines: with their ends; None: one too long to read.
         delimiter: one character.
-        quoted: True: cells may stand in quotes and then hold delimiters, line ends and doubled quotes (RFC 4180).
-            False: a line is a record, whatever quotes it holds. None: both ways are tried, and the quoted one is taken
-            if fewer records are broken that way, or as many of as many records.
-
-    Work O(length of the text): a broken record ends at the next quote that does not fit, so no line is read thrice.
     """
-    lines = list(io.StringIO(text, newline=""))
-    if quoted is None and '"' in text:
-        plain, enclosed = _plain(lines, delimiter), _enclosed(lines, delimiter)
-        return enclosed if _better(enclosed, plain) else plain
-    # without any quote the two readings are the same, and splitting is quicker
-    return _enclosed(lines, delimiter) if quoted and '"' in text else _plain(lines, delimiter)
+    for number, line in enumerate(lines, 1):
+        if line is None:
+            yield Reject(number, TOO_LONG)
+        elif line := line.rstrip("\r\n"):
+            yield number, line.split(delimiter)
 
 
-def usual_width(records: Records) -> int:
-    """Return how many cells most records have."""
-    widths = Counter(map(len, records.cells))
-    return widths.most_common(1)[0][0] if widths else 0
+def read_enclosed(lines: Iterable[str | None], delimiter: str) -> Iterator[Record]:
+    """Give the records of delimited text whose cells may stand in quotes and then hold delimiters, line ends and
+    doubled quotes (RFC 4180). Empty lines are none.
+
+    After a broken record go on at the line below its first: one stray quote costs one row. Work O(length of the text):
+    a broken record ends at the next quote that does not fit, so no line is read thrice. Memory: one record, and a
+    record of more than LONGEST characters is broken.
+    """
+    csv.field_size_limit(LONGEST)  # of the module, and too low for texts; a lower one would serve nobody else
+    source = _Again(lines)
+    while not source.ended:
+        try:
+            for cells in csv.reader(source, delimiter=delimiter, strict=True):
+                if cells:
+                    yield source.first, cells
+                source.forget()
+        except csv.Error as error:
+            yield Reject(source.first, _broken_quote(error, source.first, source.last))
+            source.back()
+        if source.skipped:
+            yield source.skipped
+            source.skipped = None
 
 
-def _better(enclosed: Records, plain: Records) -> bool:
-    fewer = _broken(plain) - _broken(enclosed)
-    return fewer > 0 or (fewer == 0 and len(enclosed.cells) == len(plain.cells))
+class _Again:
+    """Lines that can be read again from below the first that is not forgotten."""
 
+    def __init__(self, lines: Iterable[str | None]) -> None:
+        self._lines = iter(lines)
+        self._pending: deque[str | None] = deque()  # to be read again
+        self._held: list[str | None] = []  # of the record in hand
+        self._size = 0
+        self.first = 1  # line at which the record in hand begins
+        self.ended = False
+        self.skipped: Reject | None = None  # a line too long, between two records
 
-def _broken(records: Records) -> int:
-    width = usual_width(records)
-    return len(records.rejects) + sum(len(cells) != width for cells in records.cells)
+    @property
+    def last(self) -> int:
+        """Return the number of the line read last."""
+        return self.first + len(self._held) - 1
 
+    def __iter__(self) -> Iterator[str]:
+        return self
 
-def _plain(lines: list[str], delimiter: str) -> Records:
-    kept = [(number, line.rstrip("\r\n")) for number, line in enumerate(lines, 1)]
-    kept = [(number, line) for number, line in kept if line]
-    return Records([line.split(delimiter) for _, line in kept], [number for number, _ in kept], [], False)
+    def __next__(self) -> str:
+        line = self._pending.popleft() if self._pending else next(self._lines, "")
+        if line == "":
+            self.ended = not self._held
+            raise StopIteration
+        if line is None and not self._held:
+            self.skipped = Reject(self.first, TOO_LONG)
+            self.first += 1
+            raise StopIteration  # the reader has nothing in hand, and a new one goes on
+        self._held.append(line)
+        self._size += len(line or "")
+        if line is None or self._size > LONGEST:
+            raise csv.Error("unexpected end of data")
+        return line
 
+    def forget(self) -> None:
+        """Let the lines of the record in hand go."""
+        self.first += len(self._held)
+        self._held.clear()
+        self._size = 0
 
-def _enclosed(lines: list[str], delimiter: str) -> Records:
-    """Read with quotes. After a broken record go on at the line below its first: one stray quote costs one row."""
-    records = Records([], [], [], True)
-    start = 0
-    with _long_cells():
-        while start < len(lines):
-            reader = csv.reader(_from(lines, start), delimiter=delimiter, strict=True)
-            read = 0  # lines of complete records since `start`
-            try:
-                for cells in reader:
-                    if cells:
-                        records.cells.append(cells)
-                        records.lines.append(start + read + 1)
-                    read = reader.line_num
-                return records
-            except csv.Error as error:
-                first, last = start + read + 1, start + reader.line_num
-                records.rejects.append(Reject(first, _broken_quote(error, first, last)))
-            start = first
-    return records
-
-
-def _from(lines: list[str], start: int) -> Iterator[str]:
-    return map(lines.__getitem__, range(start, len(lines)))
-
-
-@contextmanager
-def _long_cells() -> Iterator[None]:
-    before = csv.field_size_limit(_CELL_CHARACTERS)
-    try:
-        yield
-    finally:
-        csv.field_size_limit(before)
+    def back(self) -> None:
+        """Have the lines below the first of the record in hand read again."""
+        self._pending.extendleft(reversed(self._held[1:]))
+        self.first += 1
+        self._held.clear()
+        self._size = 0
 
 
 def _broken_quote(error: csv.Error, first: int, last: int) -> str:

@@ -3,7 +3,10 @@
 import codecs
 import gzip
 import hashlib
+import sys
 import zlib
+from collections.abc import Iterable
+from itertools import chain
 from pathlib import Path
 
 from seqloom.core.registry import nearest
@@ -16,6 +19,7 @@ _BOMS = (  # the longer first: UTF-32's begins with UTF-16's
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 _KNOWN = ["utf-8", "utf-16", "latin-1", "cp1252", "gb18030", "big5", "shift_jis", "euc-jp", "euc-kr", "koi8-r"]
+READING = (OSError, EOFError, zlib.error)  # what reading a file, packed or not, may raise
 _SAMPLE_BYTES = 200_000  # around the first wrong byte: enough to tell encodings apart
 
 
@@ -30,13 +34,18 @@ def read_bytes(path: str | Path) -> bytes:
         content = path.read_bytes()
         if content.startswith(b"\x1f\x8b") or path.suffix == ".gz":
             content = gzip.decompress(content)
-    except FileNotFoundError:
-        raise ValueError(f"no file '{path}'{_beside(path)}") from None
-    except (OSError, EOFError, zlib.error) as error:
-        raise ValueError(f"cannot read '{path}': {error}; give a readable file, plain or .gz") from None
+    except READING as error:
+        raise unreadable(path, error) from None
     if not content:
         raise ValueError(f"'{path}' is empty; give a file with data in it")
     return content
+
+
+def unreadable(path: Path, error: Exception) -> ValueError:
+    """Return the error that tells why a file cannot be read."""
+    if isinstance(error, FileNotFoundError):
+        return ValueError(f"no file '{path}'{_beside(path)}")
+    return ValueError(f"cannot read '{path}': {error}; give a readable file, plain or .gz")
 
 
 def read_text(path: str | Path, encoding: str = "utf-8") -> str:
@@ -61,6 +70,19 @@ def decode(content: bytes, path: str | Path, encoding: str = "utf-8") -> str:
         ValueError: unknown encoding, or the bytes break its rules; the message names the first wrong byte, its line,
             and the encoding that fits.
     """
+    check_start(content, path, encoding)
+    try:
+        return content.decode(encoding).removeprefix("\ufeff")
+    except UnicodeError:
+        raise wrong_byte([content], path, encoding) from None
+
+
+def check_start(content: bytes, path: str | Path, encoding: str) -> str:
+    """Return the codec's name that reads a file which begins with these bytes (4096 or more, or all it has).
+
+    Raises:
+        ValueError: unknown encoding, or the first bytes are those of another.
+    """
     try:
         known = codecs.lookup(encoding).name
         "a".encode(encoding)  # refuses codecs that are not of text
@@ -75,17 +97,40 @@ def decode(content: bytes, path: str | Path, encoding: str = "utf-8") -> str:
     if known == "utf-8" and mark is None and (wide := _wide(content)):
         at = content.index(0)
         raise ValueError(f"'{path}' is not UTF-8: byte {at} is NUL, as in {wide}; add --encoding {wide}")
-    try:
-        return content.decode(encoding).removeprefix("\ufeff")
-    except UnicodeError as error:
-        at = error.start if isinstance(error, UnicodeDecodeError) else 0
-    line = content.count(b"\n", 0, at) + 1
-    if 0 in content and known == "utf-8":
-        nul = content.count(b"\n", 0, content.index(0)) + 1
-        raise ValueError(f"'{path}' is no text: byte {at} is not UTF-8 and line {nul} has a NUL byte; give a text file")
-    raise ValueError(
-        f"'{path}' is not {'UTF-8' if known == 'utf-8' else encoding}: byte 0x{content[at]:02x} in line {line} "
-        f"(offset {at}); it reads as {(fit := fitting(content, at))}: add --encoding {fit}, or the one it was saved in"
+    if known in ("utf-16", "utf-32") and mark is None:
+        return f"{known}-{sys.byteorder[0]}e"  # as Python reads what has no mark
+    return known
+
+
+def wrong_byte(chunks: Iterable[bytes], path: str | Path, encoding: str) -> ValueError:
+    """Return the error that tells of the first byte of a file that breaks its encoding's rules. Work O(bytes)."""
+    known = codecs.lookup(encoding).name
+    decoder = codecs.getincrementaldecoder(encoding)()
+    offset, line, nul = 0, 1, 0  # of what is read so far: its bytes, the line that follows, the line of the first NUL
+    for chunk in chain(chunks, [b""]):
+        nul = nul or (line + chunk.count(b"\n", 0, chunk.index(0)) if 0 in chunk else 0)
+        try:
+            decoder.decode(chunk, final=not chunk)
+        except UnicodeDecodeError as error:
+            kept = len(error.object) - len(chunk)  # bytes of the chunk before
+            return _wrong(path, encoding, error.object, error.start, offset - kept, line, nul)
+        except UnicodeError:
+            return _wrong(path, encoding, chunk, 0, offset, line, nul)
+        offset, line = offset + len(chunk), line + chunk.count(b"\n")
+    raise AssertionError(f"'{path}' breaks no rule of {known}")
+
+
+def _wrong(path: str | Path, encoding: str, window: bytes, at: int, offset: int, line: int, nul: int) -> ValueError:
+    known = codecs.lookup(encoding).name
+    if nul and known == "utf-8":
+        return ValueError(
+            f"'{path}' is no text: byte {offset + at} is not UTF-8 and line {nul} has a NUL byte; give a text file"
+        )
+    line += window.count(b"\n", 0, at)
+    return ValueError(
+        f"'{path}' is not {'UTF-8' if known == 'utf-8' else encoding}: byte 0x{window[at]:02x} in line {line} "
+        f"(offset {offset + at}); it reads as {(fit := fitting(window, at))}: add --encoding {fit}, or the one it was "
+        "saved in"
     )
 
 

@@ -238,11 +238,10 @@ def test_bad_input_names_the_value_and_the_fix(
     refused(tmp_path, content, message, name, **options)
 
 
-@pytest.mark.parametrize("size", [CELL_BYTES + 1, pytest.param(10 * CELL_BYTES, marks=pytest.mark.slow)])
-def test_a_huge_cell_is_a_listed_reject(tmp_path: Path, size: int) -> None:
-    content = b"text,label\n" + b"a,1\n" * 1000 + b"x" * size + b",1\n"
+def test_a_huge_cell_is_a_listed_reject(tmp_path: Path) -> None:
+    content = b"text,label\n" + b"a,1\n" * 1000 + b"x" * (CELL_BYTES + 1) + b",1\n"
     read = table(tmp_path, content)
-    assert read.rejects == [(1002, f"column 'text' has {size} bytes; a cell may have {CELL_BYTES}")]
+    assert read.rejects == [(1002, f"column 'text' has {CELL_BYTES + 1} bytes; a cell may have {CELL_BYTES}")]
     assert len(table(tmp_path, b"text,label\n" + b"x" * CELL_BYTES + b",1\n").rows["text"][0]) == CELL_BYTES
 
 
