@@ -52,8 +52,7 @@ def run(words: list[str]) -> int:
         if isinstance(answer, Answer):
             print(to_json(answer.data) if "--json" in flags else answer.text, flush=True)
         elif isinstance(answer, Stream):
-            for item in quietly(answer.items):
-                print(to_json(item, indent=None) if "--json" in flags else answer.text(item), flush=True)
+            stream(answer, as_json="--json" in flags)
         return 0
     except KeyboardInterrupt:
         return fail(f"stopped.{resume_hint(words)}", STOPPED)
@@ -123,6 +122,24 @@ def build(words: list[str]) -> App:
         named = words[:1] == [name]
         app.command(quiet(with_options(verb, kinds if named else (), words[1:])), name=name)
     return app
+
+
+def stream(answers: Stream, as_json: bool) -> None:
+    """Print answers as they come, and what is to be said at the end, also where the user ends it."""
+
+    def show(item: Any) -> None:
+        line = to_json(item, indent=None) if as_json else answers.text(item)
+        if line is not None:
+            print(line, flush=True)
+
+    try:
+        for item in quietly(answers.items):
+            show(item)
+    except KeyboardInterrupt:
+        if answers.end is None:
+            raise
+    if answers.end is not None:
+        show(answers.end())
 
 
 def quietly(items: Iterable[Any]) -> Iterator[Any]:

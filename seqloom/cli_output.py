@@ -21,7 +21,8 @@ class Stream:
     """Answers that are shown as they come: a line of JSON each for --json, lines of text for people."""
 
     items: Iterable[Any]
-    text: Callable[[Any], str]
+    text: Callable[[Any], str | None]  # None: nothing for people
+    end: Callable[[], Any] | None = None  # what is shown last; with it Ctrl-C is a way to end, not to fail
 
 
 def to_json(data: Any, indent: int | None = 2) -> str:
