@@ -10,6 +10,12 @@ _CHARACTERS = 6  # of chrF's n-grams
 _RECALL = 4.0  # beta^2: how much chrF2 weighs recall
 
 
+def share(sums: np.ndarray) -> np.ndarray:
+    """Return first / second of sums (..., 2); 0 where there is nothing to have a share of, as precision of no finds."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(sums[..., 1] != 0, sums[..., 0] / sums[..., 1], 0.0)
+
+
 def perplexity(sums: np.ndarray) -> np.ndarray:
     """Return 2^(bits / tokens) of sums (..., 2); NaN where there is no token."""
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):

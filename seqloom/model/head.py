@@ -13,6 +13,8 @@ from torch import Tensor, nn
 
 from seqloom.core.spec import Spec
 from seqloom.core.types import IGNORED
+from seqloom.model.head_forecast import Forecast
+from seqloom.model.head_tags import Tags
 from seqloom.model.pooling import Scope, Scored, pooled
 from seqloom.ops.linear import Linear, linear
 
@@ -69,7 +71,7 @@ class Number(Spec):
         return NumberHead(width)
 
 
-Head = Annotated[Labels | NextToken | Number | Hidden, pydantic.Field(discriminator="kind")]
+Head = Annotated[Labels | NextToken | Number | Hidden | Tags | Forecast, pydantic.Field(discriminator="kind")]
 
 
 class LabelsHead(nn.Module):

@@ -13,7 +13,7 @@ from seqloom.core.cost import Cost
 from seqloom.core.spec import Spec
 from seqloom.core.types import FRESH, Place, State, Where, fresh_place, locate
 from seqloom.model.backbone import Backbone
-from seqloom.model.frontend import Frontend, TokensFrontend, ValuesFrontend
+from seqloom.model.frontend import Frontend
 from seqloom.model.head import Head
 from seqloom.model.mixer import Memory, SequenceMixer
 
@@ -73,10 +73,10 @@ class Model(nn.Module):
             lacking = "no encoder to read" if self.backbone.reads else "an encoder that no mixer reads"
             raise ValueError(f"the model has {lacking}: give both an encoder and a mixer such as `cross`, or neither")
         self.encoder: SequenceMixer | None = None
-        self.source_frontend: TokensFrontend | ValuesFrontend | None = None
+        own = spec.encoder.frontend if spec.encoder is not None else None
         if spec.encoder is not None:
             self.encoder = spec.encoder.backbone.build(spec.width)
-            self.source_frontend = spec.encoder.frontend.build(spec.width) if spec.encoder.frontend else None
+        self.source_frontend = own.build(spec.width) if own is not None else None
         self.origin: Any = None  # what `seqloom.load` keeps for `save_pretrained`: tokenizer files and the like
 
     @property
