@@ -2,7 +2,8 @@
 
 Listing names, printing help and correcting a misspelt name must cost milliseconds, so nothing here imports torch,
 pydantic or the plug-in files themselves. One plug-in file defines exactly one public class that derives
-(by name) from the folder's base class; the file's name is the registered name.
+(by name) from the folder's base class; the file's name is the registered name. Fields that it has from other bases,
+which stand in private files of the folder (`_name.py`), are its fields too.
 """
 
 import ast
@@ -112,10 +113,22 @@ def _read(path: Path, folder: str, base: str, shared: tuple[Field, ...]) -> Entr
         return None
     fields, attributes = _body(*found)
     # a field that is stated anew keeps its place, as in a dataclass
-    merged = {field.name: field for field in (*shared, *fields)}
+    merged = {field.name: field for field in (*shared, *_inherited(path.parent, found[0]), *fields)}
     fields = tuple(merged.values())
     summary = (ast.get_docstring(found[0]) or "").partition("\n")[0]
     return Entry(path.stem, found[0].name, f"{PACKAGE}.{folder}.{path.stem}", summary, fields, attributes)
+
+
+def _inherited(folder: Path, node: ast.ClassDef) -> list[Field]:
+    """Return the fields of a class's bases in private files of its folder, those of the last base first."""
+    fields: list[Field] = []
+    for base in reversed(node.bases):
+        name = ast.unparse(base).split(".")[-1]
+        files = (path for path in sorted(folder.glob("_*.py")) if path.stem != "__init__")
+        found = next(filter(None, (_class(path, lambda node, name=name: node.name == name) for path in files)), None)
+        if found is not None:
+            fields += [*_inherited(folder, found[0]), *_body(*found)[0]]
+    return fields
 
 
 def _class(path: Path, wanted: Callable[[ast.ClassDef], bool]) -> tuple[ast.ClassDef, list[str]] | None:

@@ -1,25 +1,42 @@
-"""Classify: the class of each text in a table of the user's."""
+"""Classify: the class of each text, series, picture or clip of the user's."""
 
 import json
 from collections import Counter
+from collections.abc import Callable
 from pathlib import PurePath
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 import numpy as np
 import pydantic
 
 from seqloom.data.batches import Packed
 from seqloom.data.files import Table, read_table
+from seqloom.data.folders import Kind, kind_of
 from seqloom.data.splits import stratified
 from seqloom.data.tokens import BPE, Bytes, Tokenizer, tokenizer_from_json, truncated
 from seqloom.model.frontend import Tokens
 from seqloom.model.head import Labels
+from seqloom.tasks._labelled import Labelled, refuse_settings
+from seqloom.tasks._series import Series, open_series, series_coding
 from seqloom.tasks.task import Coding, Opened, Task
 
 _SHOWN = 5  # classes that a message names
 
 
-class Classify(Task):
+class _Other(NamedTuple):
+    """A kind of data besides texts: which settings have an effect, what opens it, and what restores its coding."""
+
+    settings: type[Labelled]
+    open: Callable[[Any, int], Opened]
+    coding: Callable[[Any], Coding]
+
+
+_OTHERS: dict[Kind, _Other] = {
+    "series": _Other(Series, open_series, series_coding),
+}
+
+
+class Classify(Series, Task):
     """Tell the class of a text, learnt from a CSV, TSV, JSON lines or Parquet file of texts and labels of yours.
 
     One example of tokens="bpe", as its tokens would be spelt; its target is the number of "late" among the sorted
@@ -44,11 +61,8 @@ class Classify(Task):
         "2016",
         "arXiv:1508.07909",
     )
-    data: str  # table to learn from: .csv .tsv .jsonl, also .gz, or .parquet
     text: str | int = "text"  # column of the texts: name, or number from 0 where there is no header
     label: str | int = "label"  # column of the classes, likewise
-    test: str | None = None  # table to test on, with the same columns; None: part of the rows
-    validation: float = pydantic.Field(default=0.1, gt=0, lt=0.5)  # share of the rows to validate on
     tokens: Literal["bpe", "bytes"] = "bpe"  # steps: strings learnt from the training rows, or bytes
     vocabulary: int = pydantic.Field(default=8000, ge=256)  # BPE tokens at most, the 256 bytes among them
     lower: bool = True  # read upper case as lower case
@@ -56,7 +70,6 @@ class Classify(Task):
     encoding: str = "utf-8"  # of the files
     header: bool | None = None  # whether the first row names the columns; None: it does if a column is named
     delimiter: str | None = None  # what separates cells; None: by the file's name
-    allow_rejects: bool = False  # go on with more than 0.1 % of the rows unusable
 
     @pydantic.model_validator(mode="after")
     def _two_columns(self) -> Self:
@@ -71,6 +84,9 @@ class Classify(Task):
             ValueError: a table cannot be read or too many of its rows not used; one class or one row only; a class with
                 too few rows to split; a label in the test file that training never shows.
         """
+        other = self._other()
+        if other is not None:
+            return other.open(self, seed)
         tables = [self._read(path) for path in (self.data, self.test) if path is not None]
         labels = _labels(self, tables)
         numbers = {label: number for number, label in enumerate(labels)}
@@ -123,7 +139,9 @@ class Classify(Task):
         )
 
     def coding(self, encoding: Any) -> Coding:
-        """Return the tokens' encode from their tokenizer's JSON values."""
+        """Return the coding of other kinds than texts as they say; the tokens' from their tokenizer's JSON values."""
+        if (other := _OTHERS.get(encoding["kind"])) is not None:
+            return other.coding(encoding)
         return self._coding(tokenizer_from_json(json.dumps(encoding)))
 
     def like(self, encoding: Any) -> Self:
@@ -131,6 +149,16 @@ class Classify(Task):
         if not (isinstance(encoding, dict) and encoding.get("kind") == "bytes"):
             return self
         return self.replace(tokens="bytes", lower=encoding["lower"])
+
+    def _other(self) -> _Other | None:
+        """Return what opens data that are no texts; refuse test data of another kind, and settings without effect."""
+        kind = kind_of(self.data)
+        if self.test is not None and (tested := kind_of(self.test)) != kind:
+            raise ValueError(f"'{self.data}' holds {kind} and '{self.test}' {tested}; test on the same kind")
+        other = _OTHERS.get(kind)
+        texts = (*Labelled.__dataclass_fields__, *Classify.__annotations__)
+        refuse_settings(self, kind, other.settings.__dataclass_fields__ if other is not None else texts)
+        return other
 
     def _coding(self, tokenizer: Tokenizer) -> Coding:
         return Coding(encode=lambda text: tokenizer.encode(text)[: self.max_length])
