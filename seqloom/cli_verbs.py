@@ -37,7 +37,7 @@ def compare(
         one task (seqloom list tasks); without it digits, recall and language, or classify with --data; whole numbers
         of its options may be several, e.g. recall --pairs 4,6,8: each is a task of its own
     models
-        candidates, separated by commas (seqloom list models); without it a choice of all families
+        candidates, separated by commas (seqloom list models); without it those that suit the task, of all families
     budget
         of the whole comparison, e.g. 60s, 5m, 2h; or of each training, e.g. "200 steps", "3 epochs"
     seeds
@@ -65,14 +65,16 @@ def compare(
     if "width" in given.model:
         raise ValueError(f"--width {given.model['width']}: compare brings models to equal size; give --parameters N")
     task = task or inferred_task(given)
-    names = split_names(models) if models is not None else list(MODELS)
+    tasks = [{"name": task, **each} for each in each_of(given.task)] if task else [{"name": name} for name in TASKS]
+    values = tuple(resolve(Task, item) for item in tasks)
+    suited = values[0].models if task else ()
+    names = split_names(models) if models is not None else list(suited or MODELS)
     for name in names:
         architecture(name, given.model)  # wrong values are told before any data are read
         for option in set(given.model) - {field.name for field in registry.look_up("zoo", name).fields}:
             raise ValueError(f"--{option.replace('_', '-')}: '{name}' has no {option}; leave one of them out")
-    tasks = [{"name": task, **each} for each in each_of(given.task)] if task else [{"name": name} for name in TASKS]
     comparison = Comparison(
-        tasks=tuple(resolve(Task, item) for item in tasks),
+        tasks=values,
         models=tuple(names),
         budget=Budget.parse(budget),
         seeds=seeds,

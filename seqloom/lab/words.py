@@ -29,6 +29,10 @@ TITLES = {
     "vit": "ViT",
     "xlstm": "xLSTM",
 }
+_LETTERS = frozenset(
+    ("auroc", "bleu", "cer", "crps", "ece", "f1", "hr", "mae", "map", "mase", "mrr", "mse", "ndcg", "wer")
+)
+_SPELT = {"chrf": "chrF", "oos": "out-of-scope"}
 DASH = "\N{EN DASH}"
 
 
@@ -38,8 +42,11 @@ def title(model: str) -> str:
 
 
 def metric(name: str) -> str:
-    """Return a metric's name in words: `bits_per_byte` becomes `bits per byte`."""
-    return name.replace("_", " ")
+    """Return a metric's name in words: `bits_per_byte` becomes `bits per byte`, `ndcg@10` NDCG@10."""
+    words = (word.partition("@") for word in name.split("_"))
+    return " ".join(
+        f"{_SPELT.get(word, word.upper() if word in _LETTERS else word)}{mark}{rest}" for word, mark, rest in words
+    )
 
 
 def number(value: float, digits: int | None = None) -> str:

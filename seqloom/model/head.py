@@ -44,6 +44,7 @@ class NextToken(Spec):
     transform: bool = False  # a linear map, GELU and LayerNorm before, as in BERT
     eps: float = pydantic.Field(default=1e-12, gt=0)  # of that norm
     smoothing: float = pydantic.Field(default=0.0, ge=0, lt=1)  # label smoothing of the training loss
+    dropout: float = pydantic.Field(default=0.0, ge=0, lt=1)  # on the vectors
 
     def build(self, width: int) -> "NextTokenHead":
         """Return the module."""
@@ -112,6 +113,7 @@ class NextTokenHead(nn.Module):
     def __init__(self, spec: NextToken, width: int) -> None:
         super().__init__()
         self.spec = spec
+        self.dropout = nn.Dropout(spec.dropout)
         self.project = None if spec.tied else Linear(width, spec.vocabulary, bias=False)
         self.bias = nn.Parameter(torch.zeros(spec.vocabulary)) if spec.bias else None
         self.transform = Linear(width, width) if spec.transform else None
@@ -119,6 +121,7 @@ class NextTokenHead(nn.Module):
 
     def forward(self, x: Tensor, segment: Tensor | None, table: Tensor | None = None) -> Tensor:
         """Map (B, T, D) to logits (B, T, V); `table` (V, D) are the frontend's token vectors."""
+        x = self.dropout(x)
         if self.transform is not None and self.norm is not None:
             x = self.norm(F.gelu(self.transform(x)))
         if self.project is None:

@@ -66,6 +66,7 @@ class Language(Task):
     length: int = pydantic.Field(default=256, gt=0)  # tokens of a window
     context: int = pydantic.Field(default=0, ge=0)  # tokens read in front of each window that is scored
     shift: bool = False  # windows begin at other places in each epoch of training
+    token_dropout: float = pydantic.Field(default=0.0, ge=0, lt=1)  # on the tokens' vectors and in front of the head
     objective: Literal["next", "masked"] = "next"  # predict each next token, or tokens that are masked, as BERT does
     masked_share: float | None = pydantic.Field(default=None, gt=0, lt=1)  # of the tokens; None: 0.15 if masked
 
@@ -107,8 +108,10 @@ class Language(Task):
             train=train,
             validation=validation,
             test=test,
-            frontend=Tokens(vocabulary=vocabulary),
-            head=NextToken(vocabulary=vocabulary, unit=unit, tied=self.tokens in ("words", "bpe")),
+            frontend=Tokens(vocabulary=vocabulary, dropout=self.token_dropout),
+            head=NextToken(
+                vocabulary=vocabulary, unit=unit, tied=self.tokens in ("words", "bpe"), dropout=self.token_dropout
+            ),
             causal=not masked,
             floor=scoring.of_frequencies(counts, _targets(test)),
             floor_of=f"the frequency of each {unit} in training",

@@ -1,0 +1,34 @@
+"""Penn Treebank, words: a small Transformer with tied vectors, to a perplexity on the official test part.
+
+Data: ptb.train.txt, ptb.valid.txt, ptb.test.txt (Mikolov et al. 2010), 10,000 words, each line's end one of them.
+Settings are chosen on the validation part; the weights kept are those that were best on it.
+
+    seqloom train recipes/ptb_transformer.py --out runs/ptb_transformer
+"""
+
+from pathlib import Path
+
+from seqloom.core.runtime import data_dir
+from seqloom.tasks.language import Language
+from seqloom.train.experiment import Budget, Experiment, Optimizer
+from seqloom.zoo.transformer import Transformer
+
+FOLDER = (data_dir() or Path("data")) / "ptb"
+
+experiments = [
+    Experiment(
+        task=Language(
+            data=str(FOLDER / "ptb.train.txt"),
+            validation_data=str(FOLDER / "ptb.valid.txt"),
+            test=str(FOLDER / "ptb.test.txt"),
+            tokens="words",
+            length=96,
+            context=96,
+            shift=True,
+            token_dropout=0.4,
+        ),
+        model=Transformer(width=320, layers=4, heads=5, dropout=0.4),
+        budget=Budget(epochs=14),
+        optimizer=Optimizer(batch_size=16, learning_rate=2e-3, weight_decay=0.1, warmup=0.1, final=0.02),
+    )
+]
