@@ -1,7 +1,7 @@
 """Tiny Shakespeare, byte by byte: bits a byte on the last tenth of the text, which is the custom's validation part.
 
-Data: input.txt (Karpathy 2015), 1.1 MB, all ASCII: a byte is a character, and 1.55 nats are 2.236 bits. The first 85 % are
-for training, the next 5 % choose settings and weights, and the last 10 % are scored once.
+Data: input.txt (Karpathy 2015), 1.1 MB, all ASCII: a byte is a character, and 1.55 nats are 2.236 bits. The first 85 %
+are for training, the next 5 % choose settings and weights, and the last 10 % are scored once.
 
     seqloom train recipes/tinyshakespeare_gru.py --out runs/tinyshakespeare_gru
 """
