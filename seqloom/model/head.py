@@ -15,6 +15,7 @@ from seqloom.core.spec import Spec
 from seqloom.core.types import IGNORED
 from seqloom.model.head_forecast import Forecast
 from seqloom.model.head_tags import Tags
+from seqloom.model.head_transcript import Transcript
 from seqloom.model.pooling import Scope, Scored, pooled
 from seqloom.ops.linear import Linear, linear
 
@@ -72,7 +73,9 @@ class Number(Spec):
         return NumberHead(width)
 
 
-Head = Annotated[Labels | NextToken | Number | Hidden | Tags | Forecast, pydantic.Field(discriminator="kind")]
+Head = Annotated[
+    Labels | NextToken | Number | Hidden | Tags | Forecast | Transcript, pydantic.Field(discriminator="kind")
+]
 
 
 class LabelsHead(nn.Module):
