@@ -1,10 +1,13 @@
 """Files and folders of examples: what kind of data a path holds, and which label each file of a folder has."""
 
 import os
+import zipfile
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
+
+import numpy as np
 
 from seqloom.data.files import REJECTED_SHARE, Table, read_table
 from seqloom.data.records import Reject
@@ -54,7 +57,10 @@ def kind_of(path: str | Path) -> Kind:
     name = path.name.lower().removesuffix(".gz")
     if name.endswith(".ts"):
         return "series"
-    if name.endswith((".npz", *IDX_MARKS, *SUFFIXES["pictures"])):
+    if name.endswith(".npz"):
+        shape = _shape_of_x(path)
+        return "clips" if len(shape) == 5 or (len(shape) == 4 and shape[-1] not in (1, 3)) else "pictures"
+    if name.endswith((*IDX_MARKS, *SUFFIXES["pictures"])):
         return "pictures"
     if name.endswith(SUFFIXES["clips"]):
         return "clips"
@@ -145,6 +151,17 @@ def _by_table(
         )
     labels = [label.strip() for label in table.rows["label"]]
     return wanted, labels, [(str(table.path), reject) for reject in table.rejects]
+
+
+def _shape_of_x(path: Path) -> tuple[int, ...]:
+    """Return the shape of the array `x` of an .npz unread; () where there is none, for its reader to say."""
+    try:
+        with zipfile.ZipFile(path) as archive, archive.open("x.npy") as member:
+            version = np.lib.format.read_magic(member)
+            read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+            return read(member)[0]
+    except (OSError, KeyError, ValueError, zipfile.BadZipFile):
+        return ()
 
 
 def _files(folder: Path) -> list[Path]:

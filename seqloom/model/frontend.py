@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from seqloom.core.cost import Cost
 from seqloom.core.spec import Spec
 from seqloom.core.types import Where
+from seqloom.model.frontend_frames import Frames
 from seqloom.model.frontend_words import Words
 from seqloom.model.positions import PositionKind, Positions
 from seqloom.ops.linear import Linear
@@ -64,7 +65,7 @@ class Patches(Spec):
         return ValuesFrontend(self, self.size, width)
 
 
-Frontend = Annotated[Tokens | Values | Patches | Words, pydantic.Field(discriminator="kind")]
+Frontend = Annotated[Tokens | Values | Patches | Words | Frames, pydantic.Field(discriminator="kind")]
 
 
 class TokensFrontend(nn.Module):

@@ -12,6 +12,7 @@ from seqloom.data.ts import Series as Read
 from seqloom.data.ts import interpolated, parse_series, read_folder, read_series, read_ts, rows_of
 from seqloom.model.frontend import Values
 from seqloom.model.head import Labels
+from seqloom.tasks._classes import class_scorer
 from seqloom.tasks._labelled import (
     Filed,
     class_answers,
@@ -157,6 +158,7 @@ def open_series(task: Series, seed: int) -> Opened:
         parameters=60_000,
         coding=series_coding(encoding.to_data()),
         encoding=encoding.to_data(),
+        scorer=class_scorer(len(classes)),
     )
 
 
