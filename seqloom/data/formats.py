@@ -24,6 +24,12 @@ _PATIENCE = 100_000  # objects without a column, after which it is taken for mis
 _FETCHED = 10_000  # rows of Parquet at a time, to bound memory
 
 
+def is_table(path: str | Path, delimiter: str | None = None) -> bool:
+    """Tell whether a file's name, or that there is a delimiter, says that it is a table."""
+    kind = Path(Path(path).name.lower().removesuffix(".gz")).suffix
+    return delimiter is not None or kind in DELIMITERS or kind in NAMED
+
+
 @dataclass(frozen=True)
 class Raw:
     """A file's rows before their cells are judged."""

@@ -16,7 +16,7 @@ import numpy as np
 from seqloom.core.types import IGNORED
 from seqloom.data.batches import Batch, Examples, Packed
 from seqloom.data.files import Table, check_rejects, read_table
-from seqloom.data.formats import DELIMITERS, NAMED, Column
+from seqloom.data.formats import Column
 from seqloom.data.records import Reject
 from seqloom.data.text import decode, digest, read_bytes
 
@@ -38,12 +38,6 @@ class Interactions:
     def __len__(self) -> int:
         """Return the number of interactions."""
         return sum(map(len, self.sequences))
-
-
-def is_table(path: str | Path, delimiter: str | None = None) -> bool:
-    """Tell whether a file's name, or a delimiter, says that it is a table; other files hold `user item item ...`."""
-    kind = Path(Path(path).name.lower().removesuffix(".gz")).suffix
-    return delimiter is not None or kind in DELIMITERS or kind in NAMED
 
 
 def read_lines(path: str | Path, *, encoding: str = "utf-8", allow_rejects: bool = False) -> Interactions:

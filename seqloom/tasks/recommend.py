@@ -10,12 +10,12 @@ import pydantic
 import torch
 
 from seqloom.data.batches import Examples
+from seqloom.data.formats import is_table
 from seqloom.data.interactions import (
     Histories,
     Interactions,
     asking,
     core,
-    is_table,
     lasting,
     learning,
     overlaps,

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from seqloom.core.types import IGNORED
+from seqloom.data.formats import is_table
 from seqloom.data.interactions import (
     Interactions,
     asking,
     core,
-    is_table,
     lasting,
     learning,
     read_lines,
