@@ -2,7 +2,7 @@
 
 A plug-in names its source as a class attribute of literals,
 `source: ClassVar[tuple[str, ...]] = ("key", "Authors", "Title", "Year", "arXiv:… or doi:…")`, or a tuple of such
-tuples; it is read from the syntax tree, so nothing is imported.
+tuples; `cites` where it has a setting of the name `source`. It is read from the syntax tree, so nothing is imported.
 """
 
 import json
@@ -76,7 +76,7 @@ def _sources(name: str) -> list[tuple[str, ...]]:
     found: list[tuple[str, ...]] = []
     for folder in FOLDERS:
         entry = registry.catalog(folder).get(name)
-        source: Any = entry.attributes.get("source") if entry else None
+        source: Any = (entry.attributes.get("source") or entry.attributes.get("cites")) if entry else None
         if source:
             found += [source] if isinstance(source[0], str) else list(source)
     return found

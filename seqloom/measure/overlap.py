@@ -35,14 +35,14 @@ def signatures(tokenize: str) -> dict[str, str]:
 
 
 def _bleu(tokenize: str) -> Any:
-    from sacrebleu.metrics import BLEU
+    from sacrebleu.metrics.bleu import BLEU
 
     # `force` but silences a warning about texts that look tokenized, which some corpora are
     return BLEU(tokenize=tokenize, force=True)
 
 
 def _chrf() -> Any:
-    from sacrebleu.metrics import CHRF
+    from sacrebleu.metrics.chrf import CHRF
 
     return CHRF()
 

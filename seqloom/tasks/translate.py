@@ -1,0 +1,303 @@
+"""Translate: sequences to sequences, learnt from parallel text of the user's; decoded with beams, judged by BLEU."""
+
+import functools
+import re
+from collections.abc import Sequence
+from pathlib import PurePath
+from typing import Any, ClassVar, Literal, Self
+
+import numpy as np
+import pydantic
+import torch
+from torch import Tensor
+
+from seqloom.core.types import IGNORED
+from seqloom.data.batches import Batch, shuffled, stream
+from seqloom.data.pairs import Codec, Pairs, dictionary, padded
+from seqloom.data.parallel import Parallel, read_pairs, read_parallel, without
+from seqloom.data.tokens import BPE, Bytes, Tokenizer
+from seqloom.measure import formulas
+from seqloom.measure.overlap import bleu_parts, chrf_parts, signatures
+from seqloom.model.frontend import Tokens
+from seqloom.model.generate import complete
+from seqloom.model.head import NextToken
+from seqloom.tasks.task import Coding, Opened, Task, Watch, evaluate, judging
+
+_FORMULAS = {"bleu": formulas.bleu, "chrf": formulas.chrf, "perplexity": formulas.perplexity}
+_BATCH = 64  # texts translated together
+_SPARE = 10  # tokens that a translation may have beyond what its source's length lets expect
+_HAN = re.compile("[\u3400-\u9fff\uf900-\ufaff]")
+
+Part = tuple[list[str], list[str]]  # source texts and target texts of a split
+
+
+class Translate(Task):
+    """Translate texts, learnt from pairs of yours: two files line by line, or a table with a column of each language.
+
+    One example of tokens="bpe", as its tokens would be spelt:
+
+        source    _ein _hund _l äuft .
+        inputs    <begin> _a _dog _runs .
+        target    _a _dog _runs . <end>
+
+    seq2seq and transformer have an encoder for the source; any other causal model reads source and inputs as one text.
+    Pairs that training repeats, or that stand in a later split too, are left out of it and counted.
+    """
+
+    metric: ClassVar[str] = "bleu"
+    better: ClassVar[str] = "higher"
+    models: ClassVar[tuple[str, ...]] = ("seq2seq", "transformer", "gpt", "lstm")
+    cites: ClassVar[tuple[tuple[str, ...], ...]] = (
+        (
+            "papineni2002",
+            "Papineni, K. and Roukos, S. and Ward, T. and Zhu, W.-J.",
+            "BLEU: a Method for Automatic Evaluation of Machine Translation",
+            "2002",
+            "doi:10.3115/1073083.1073135",
+        ),
+        ("post2018", "Post, M.", "A Call for Clarity in Reporting BLEU Scores", "2018", "arXiv:1804.08771"),
+        (
+            "popovic2015",
+            "Popovic, M.",
+            "chrF: character n-gram F-score for automatic MT evaluation",
+            "2015",
+            "doi:10.18653/v1/W15-3049",
+        ),
+    )
+    source: str | None = None  # file of texts to translate, one a line; with data: their column, name or number
+    target: str | None = None  # file of their translations, line by line; with data: their column
+    data: str | None = None  # instead of two files, a table: .tsv .csv .jsonl, also .gz, or .parquet; columns 0 and 1
+    test_source: str | None = None  # files to test on; none: part of the rows
+    test_target: str | None = None  # likewise
+    test: str | None = None  # table to test on, with the same columns as data
+    validation_source: str | None = None  # files to validate on; none: part of the rows
+    validation_target: str | None = None  # likewise
+    validation: float = pydantic.Field(default=0.05, gt=0, lt=0.5)  # share of the rows where no such files are given
+    tokens: Literal["bpe", "bytes"] = "bpe"  # steps: strings learnt from both sides of training, or bytes
+    vocabulary: int = pydantic.Field(default=8000, ge=256)  # BPE tokens at most, the 256 bytes among them
+    max_length: int = pydantic.Field(default=200, gt=0)  # tokens of a side: longer pairs are not trained on
+    smoothing: float = pydantic.Field(default=0.1, ge=0, lt=1)  # label smoothing of the training loss
+    beams: int = pydantic.Field(default=4, gt=0)  # translations kept side by side; 1: always the likeliest token
+    length_penalty: float = pydantic.Field(default=1.0, allow_inf_nan=False)  # beams: log probability / length^this
+    bleu_tokenize: Literal["auto", "13a", "intl", "zh", "char", "none"] = "auto"  # sacreBLEU's; auto: zh for Han, 13a
+    encoding: str = "utf-8"  # of the files
+    header: bool | None = None  # whether the table's first row names the columns; None: if a column is named
+    allow_rejects: bool = False  # go on with more than 0.1 % of the pairs unusable
+
+    @pydantic.model_validator(mode="after")
+    def _consistent(self) -> Self:
+        for name in ("", "test_", "validation_"):
+            source, target = (getattr(self, f"{name}{side}") for side in ("source", "target"))
+            if (source is None) != (target is None):
+                raise ValueError(f"{name}source and {name}target go together; given: {source or target} alone")
+        if self.data is None and self.source is None:
+            raise ValueError("give source and target, two files line by line, or data, a table of both")
+        if self.data is None and (self.test is not None or self.header is not None):
+            raise ValueError("test and header are of tables, and no data is given; take test_source and test_target")
+        if self.test is not None and self.test_source is not None:
+            raise ValueError(f"test '{self.test}' and test_source '{self.test_source}': give one of them")
+        if self.beams == 1 and self.length_penalty != 1:
+            raise ValueError("length_penalty compares beams, and beams is 1: leave it out, or give more beams")
+        return self
+
+    def open(self, seed: int = 0) -> Opened:
+        """Read the pairs, part them, learn the tokens from training, and encode all.
+
+        Raises:
+            ValueError: a file cannot be read, files differ in lines, or too few pairs can be used.
+        """
+        parts = [self._train(), self._given("validation"), self._given("test")]
+        rows, repeated, shared = without(parts)
+        splits = self._splits(parts, rows, seed)
+        codec = Codec(self._tokenizer([*splits[0][0], *splits[0][1]]))
+        examples = [codec.pairs(*split) for split in splits]
+        fits = np.flatnonzero(examples[0].longest <= self.max_length)
+        if len(fits) == 0:
+            raise ValueError(f"no pair of training has at most {self.max_length} tokens a side; raise max_length")
+        train = examples[0].select(fits)
+        codec = codec.growing(examples[0], fits)
+        judged = "zh" if _han(splits[0][1]) else "13a"
+        judged = judged if self.bleu_tokenize == "auto" else self.bleu_tokenize
+        floor, floor_of = _floor(examples[0], splits[2], codec, judged)
+        tokens = Tokens(vocabulary=codec.vocabulary)
+        read = [part for part in parts if part is not None]
+        return Opened(
+            task=self,
+            title=f"Translation of {PurePath(self.data or self.source or '').name}",
+            train=train,
+            validation=examples[1],
+            test=examples[2],
+            frontend=tokens,
+            source=tokens,
+            head=NextToken(vocabulary=codec.vocabulary, tied=True, smoothing=self.smoothing),
+            causal=True,
+            floor=floor,
+            floor_of=floor_of,
+            facts={
+                **_account(read),
+                "train": len(train),
+                "validation": len(examples[1]),
+                "test": len(examples[2]),
+                "duplicates_dropped": repeated,
+                "overlaps_dropped": shared[0],
+                "validation_overlaps_dropped": shared[1],
+                "too_long_dropped": len(splits[0][0]) - len(train),
+                "tokens": self.tokens,
+                "vocabulary": codec.vocabulary,
+                "source_length_median": float(np.median(examples[0].read)),
+                "target_length_median": float(np.median(examples[0].written)),
+                "length_max": int(max(part.longest.max() for part in examples)),
+                "max_length": self.max_length,
+                "beams": self.beams,
+                "signatures": signatures(judged),
+            },
+            rejects=[
+                {"file": part.name, "line": line, "reason": reason} for part in read for line, reason in part.rejects
+            ],
+            defaults={"batch_size": 64, "learning_rate": 2e-3},
+            architecture={"dropout": 0.2},
+            parameters=1_000_000,
+            coding=self._coding(codec),
+            encoding=codec.to_data(),
+            scorer=functools.partial(evaluate, judge=functools.partial(self._judge, codec, judged), formulas=_FORMULAS),
+            watch=Watch("bits_per_token", "lower", evaluate),
+        )
+
+    def coding(self, encoding: Any) -> Coding:
+        """Return how texts become tokens, and translations texts, from what `open` wrote."""
+        return self._coding(Codec.of(encoding))
+
+    def _coding(self, codec: Codec) -> Coding:
+        answers = functools.partial(self._answers, codec)
+        return Coding(encode=codec.tokenizer.encode, decode=codec.decode, answers=answers)
+
+    def _answers(self, codec: Codec, model: Any, items: Sequence[Any]) -> list[dict[str, Any]]:
+        """Translate texts, those of like length together; an empty text is its own translation."""
+        texts = [str(item).strip() for item in items]
+        tokens = [codec.tokenizer.encode(text) for text in texts]
+        found = [{"translation": ""} for _ in texts]
+        order = sorted((row for row, text in enumerate(texts) if text), key=lambda row: len(tokens[row]))
+        device = next(model.parameters()).device
+        for start in range(0, len(order), _BATCH):
+            at = order[start : start + _BATCH]
+            source, segment = padded([tokens[row] for row in at])
+            with judging(model):
+                translated = self._translated(codec, model, source.to(device), segment.to(device))
+            for row, text in zip(at, translated, strict=True):
+                found[row] = {"translation": text}
+        return found
+
+    def _judge(
+        self, codec: Codec, tokenize: str, model: Any, batch: Batch, output: Tensor
+    ) -> dict[str, Tensor | np.ndarray]:
+        """Return what BLEU and chrF of the translations, and the head's own scores, are made of."""
+        assert batch.source is not None
+        answers = self._translated(codec, model, batch.source, batch.source_segment)
+        references = [codec.decode(row[row != IGNORED].tolist()) for row in batch.target]
+        own = {name: torch.stack(parts, dim=-1) for name, parts in model.head.scores(output, batch.target).items()}
+        return {
+            "bleu": bleu_parts(answers, references, tokenize),
+            "chrf": chrf_parts(answers, references),
+            "perplexity": own["bits_per_token"],
+            **own,
+        }
+
+    def _translated(self, codec: Codec, model: Any, source: Tensor, segment: Tensor | None) -> list[str]:
+        """Return the translations of sources (B, S), padded right; each as it would be alone."""
+        segment = torch.ones_like(source) if segment is None else segment
+        begin = source.new_full((len(source), 1), codec.begin)
+        limits = (segment.sum(dim=1) * codec.growth).long() + _SPARE
+        if model.encoder is not None:
+            prompt, real, memory = begin, None, model.encode(source, segment)
+        else:
+            # a text that goes on has its padding in front
+            real = torch.cat([segment, torch.ones_like(begin)], dim=1)
+            order = real.argsort(dim=1, stable=True)
+            prompt, real = torch.cat([source, begin], dim=1).gather(1, order), real.gather(1, order)
+            memory = None
+        whole = complete(
+            model,
+            prompt,
+            int(limits.max()),
+            beams=self.beams,
+            length_penalty=self.length_penalty,
+            end=codec.end,
+            limits=limits,
+            segment=real,
+            memory=memory,
+        )
+        return [codec.decode(row) for row in whole[:, prompt.shape[1] :].tolist()]
+
+    def _train(self) -> Parallel:
+        if self.data is not None:
+            return self._table(self.data)
+        assert self.source is not None and self.target is not None
+        return read_parallel(self.source, self.target, self.encoding, self.allow_rejects)
+
+    def _given(self, split: str) -> Parallel | None:
+        source, target = getattr(self, f"{split}_source"), getattr(self, f"{split}_target")
+        if source is not None:
+            return read_parallel(source, target, self.encoding, self.allow_rejects)
+        return self._table(self.test) if split == "test" and self.test is not None else None
+
+    def _table(self, path: str) -> Parallel:
+        columns = [self.source or "0", self.target or "1"]
+        named = [int(column) if column.isdecimal() else column for column in columns]
+        return read_pairs(path, named, self.encoding, self.header, self.allow_rejects)
+
+    def _splits(self, parts: list[Parallel | None], rows: list[np.ndarray], seed: int) -> list[Part]:
+        """Return the texts of training, validation and test; what is not given is taken from the first part."""
+        own = rows[0][shuffled(stream(seed), len(rows[0]))]
+        taken = max(1, round(self.validation * len(own)))
+        chosen: list[Part] = []
+        for part, kept in zip(parts[1:], rows[1:], strict=True):
+            if part is None:
+                part, kept, own = parts[0], np.sort(own[:taken]), own[taken:]
+            assert part is not None
+            chosen.append(_texts(part, kept))
+        assert parts[0] is not None
+        splits = [_texts(parts[0], np.sort(own)), *chosen]
+        if any(not split[0] for split in splits):
+            counts = ", ".join(str(len(split[0])) for split in splits)
+            raise ValueError(
+                f"{counts} pairs are left for training, validation and test, where each needs one: pairs that stand in "
+                "two splits are left out of the earlier; give more pairs"
+            )
+        return splits
+
+    def _tokenizer(self, texts: list[str]) -> Tokenizer:
+        return BPE.learn(texts, self.vocabulary) if self.tokens == "bpe" else Bytes()
+
+
+def _texts(part: Parallel, rows: np.ndarray) -> Part:
+    return [part.source[row] for row in rows], [part.target[row] for row in rows]
+
+
+def _han(texts: list[str]) -> bool:
+    """Return whether more than half of the characters of texts, blanks aside, are Chinese."""
+    sample = "".join(texts[:: -(-len(texts) // 1000)])
+    return 2 * len(_HAN.findall(sample)) > len("".join(sample.split()))
+
+
+def _floor(train: Pairs, test: Part, codec: Codec, tokenize: str) -> tuple[float, str]:
+    """Return the better of two trivial translations of the test split, in BLEU, and what it is in codec."""
+    best = dictionary(train, codec.vocabulary)
+    tokens, offsets = codec.tokenizer.encode_batch(test[0])
+    by_word = [codec.decode(row.tolist()) for row in np.split(best[tokens], offsets[1:-1])]
+    tried = {"the source itself": test[0], "each source token's steadiest companion in training": by_word}
+    scores = {
+        what: float(formulas.bleu(bleu_parts(texts, test[1], tokenize).sum(axis=0))) for what, texts in tried.items()
+    }
+    what = max(scores, key=lambda name: scores[name])
+    return scores[what], what
+
+
+def _account(parts: list[Parallel]) -> dict[str, Any]:
+    """Return what became of the rows of all files, and their digests."""
+    return {
+        "source": " | ".join(part.name for part in parts),
+        "rows_in": sum(part.rows_in for part in parts),
+        "rows_used": sum(map(len, parts)),
+        "rows_rejected": sum(len(part.rejects) for part in parts),
+        "digests": [digest for part in parts for digest in part.digests],
+    }
