@@ -127,6 +127,7 @@ def complete(
     beams: int = 1,
     length_penalty: float = 1.0,
     end: int | None = None,
+    limits: Tensor | None = None,
     segment: Tensor | None = None,
     memory: Memory | None = None,
 ) -> Tensor:
@@ -143,6 +144,7 @@ def complete(
         beams: with more than one, the most likely continuations are searched for; only with temperature 0.
         length_penalty: beams that end at different lengths are compared by log probability / length^penalty.
         end: a token that ends a row, which it then fills; None: rows end with their last token.
+        limits: (B,) integers, how many tokens at most of each row, beside max_new_tokens; only with an end.
         segment: (B, T) integers, 0 at padding in front; only with a tensor.
         memory: what `Model.encode` gave, for a model with an encoder.
 
@@ -162,22 +164,40 @@ def complete(
     ids = checked(model, ids, steps, segment, memory)
     sampling = resolve(Sampling, {"temperature": temperature, "top_k": top_k, "top_p": top_p, "seed": seed})
     _check_settings(model, sampling, beams, length_penalty, end)
+    _check_limits(ids, end, limits)
     if steps == 0:
         return ids
     if beams > 1:
         from seqloom.model.beam import search
 
-        return torch.cat([ids, search(model, ids, steps, beams, length_penalty, end, segment, memory)], dim=1)
+        found = search(model, ids, steps, beams, length_penalty, end, segment, memory, limits)
+        return torch.cat([ids, found], dim=1)
+    return torch.cat([ids, _sampled(_tokens(model, ids, steps, sampling, segment, memory), end, limits)], dim=1)
+
+
+def _sampled(tokens: Iterator[Tensor], end: int | None, limits: Tensor | None) -> Tensor:
+    """Return tokens (B, n), filled with `end` behind each row's end or limit, up to the last row's."""
     found: list[Tensor] = []
-    ended = torch.zeros(ids.shape[0], dtype=torch.bool, device=ids.device)
-    for token in _tokens(model, ids, steps, sampling, segment, memory):
+    ended: Tensor | None = None
+    for step, token in enumerate(tokens, start=1):
         if end is not None:
+            ended = torch.zeros_like(token, dtype=torch.bool) if ended is None else ended
             token = token.masked_fill(ended, end)
-            ended |= token == end
+            ended = ended | (token == end)
+            ended = ended if limits is None else ended | (limits <= step)
         found.append(token)
-        if end is not None and bool(ended.all()):
+        if ended is not None and bool(ended.all()):
             break
-    return torch.cat([ids, torch.stack(found, dim=1)], dim=1)
+    return torch.stack(found, dim=1)
+
+
+def _check_limits(ids: Tensor, end: int | None, limits: Tensor | None) -> None:
+    if limits is None:
+        return
+    if end is None:
+        raise ValueError("limits end rows at different lengths, and fill them with an end: give an end")
+    if limits.shape != ids.shape[:1] or not bool((limits >= 1).all()):
+        raise ValueError(f"limits are {ids.shape[0]} numbers of at least 1, one a row; got {limits.tolist()}")
 
 
 def _check_settings(model: Model, sampling: Sampling, beams: int, length_penalty: float, end: int | None) -> None:
