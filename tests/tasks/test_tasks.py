@@ -84,11 +84,53 @@ def tagged_file(folder: Path) -> str:
     return str(path)
 
 
+def ts_file(folder: Path) -> str:
+    """Write series of two channels and several lengths, of which the frequency tells the class, a few values gone."""
+    generator = np.random.default_rng(0)
+    lines = ["@problemName waves", "@univariate false", "@dimensions 2", "@classLabel true slow fast", "@data"]
+    for i in range(240):
+        time = np.arange(generator.integers(12, 25)) + generator.uniform(0, 20)
+        channels = np.stack([np.sin(time * (0.5, 1.1)[i % 2]), generator.normal(size=len(time))])
+        words = [[f"{value:.4f}" for value in channel] for channel in channels]
+        words[1][i % 12] = "?"
+        lines.append(":".join([*(",".join(channel) for channel in words), ("slow", "fast")[i % 2]]))
+    path = folder / "waves.ts"
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return str(path)
+
+
+def pictures_file(folder: Path) -> str:
+    """Write pictures of a bar that stands or lies, somewhere, in noise."""
+    generator = np.random.default_rng(0)
+    x = generator.integers(0, 60, size=(400, 12, 12), dtype=np.uint8)
+    for i, (at, start) in enumerate(generator.integers(0, 6, size=(400, 2))):
+        bar = (slice(start, start + 6), at) if i % 2 else (at, slice(start, start + 6))
+        x[i][bar] = 255
+    np.savez(folder / "bars.npz", x=x, y=np.array(["lies", "stands"])[np.arange(400) % 2])
+    return str(folder / "bars.npz")
+
+
+def clips_file(folder: Path) -> str:
+    """Write clips of a dot that moves right or left, in noise."""
+    generator = np.random.default_rng(0)
+    x = generator.integers(0, 60, size=(400, 6, 8, 8), dtype=np.uint8)
+    for i, (row, start) in enumerate(generator.integers(0, 8, size=(400, 2))):
+        columns = (start + np.arange(6) * (1, -1)[i % 2]) % 8
+        x[i, np.arange(6), row, columns] = 255
+    np.savez(folder / "dots.npz", x=x, y=np.array(["right", "left"])[np.arange(400) % 2])
+    return str(folder / "dots.npz")
+
+
 # law name -> (task, settings small enough for a test, file it reads)
 SMALL: dict[str, tuple[str, dict[str, Any], Callable[[Path], str] | None]] = {
     "language": ("language", {"length": 32}, text_file),
     "language-masked": ("language", {"length": 32, "objective": "masked"}, text_file),
     "classify": ("classify", {"text": "text", "label": "label"}, table_file),
+    "classify-series": ("classify", {}, ts_file),
+    "classify-pictures": ("classify", {"view": "rows", "shift": 1}, pictures_file),
+    "classify-patches": ("classify", {"view": "patches"}, pictures_file),
+    "classify-clips": ("classify", {}, clips_file),
+    "moving": ("moving", {"directions": 4, "frames": 6, "side": 10, "examples": 2000}, None),
     "digits-rows": ("digits", {"view": "rows"}, None),
     "digits-pixels": ("digits", {"view": "pixels"}, None),
     "digits-patches": ("digits", {"view": "patches"}, None),
