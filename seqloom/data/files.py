@@ -121,7 +121,7 @@ class Rows:
 
     def _with_blanks(self, cells: list[str]) -> list[str]:
         return [
-            "" if column in self._optional and cell.strip() in NO_VALUE else cell
+            _known(cell) if column in self._optional else cell
             for cell, column in zip(cells, self._columns, strict=True)
         ]
 
