@@ -68,6 +68,22 @@ def data_dir() -> Path | None:
     return beside if beside.is_dir() else None
 
 
+def cache_dir() -> Path:
+    """Return the folder of what can be made again: SEQLOOM_CACHE, else seqloom in XDG_CACHE_HOME or ~/.cache.
+
+    It need not exist yet, and may be deleted at any time while no seqloom runs.
+    """
+    given = os.environ.get("SEQLOOM_CACHE", "")
+    if given:
+        return Path(given)
+    return Path(os.environ.get("XDG_CACHE_HOME", "") or Path.home() / ".cache") / "seqloom"
+
+
+def offline() -> bool:
+    """Return whether SEQLOOM_OFFLINE or HF_HUB_OFFLINE asks to leave the network alone."""
+    return any(os.environ.get(name, "").lower() not in _OFF for name in ("SEQLOOM_OFFLINE", "HF_HUB_OFFLINE"))
+
+
 def native_library() -> Path | None:
     """Return the library of native kernels that SEQLOOM_NATIVE names; None: the one that was built."""
     given = os.environ.get("SEQLOOM_NATIVE", "")

@@ -18,7 +18,7 @@ from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
 
 _BYTES = 256
 _CHUNK = 1000  # texts encoded at a time, to bound memory
-_LEARN_CHARACTERS = 20_000_000  # BPE is learnt from no more: frequencies change little beyond
+LEARN_CHARACTERS = 20_000_000  # BPE is learnt from no more: frequencies change little beyond
 
 
 class Tokenizer(ABC):
@@ -106,7 +106,7 @@ class BPE(Tokenizer):
             show_progress=False,
             initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         )
-        step = -(-sum(map(len, texts)) // _LEARN_CHARACTERS) or 1
+        step = -(-sum(map(len, texts)) // LEARN_CHARACTERS) or 1
         engine.train_from_iterator(texts[::step], trainer=trainer)
         return cls(engine)
 
@@ -230,11 +230,22 @@ def hub_tokenizer(content: bytes) -> Engine:
         raise ValueError(f"tokenizer.json is not UTF-8 (byte {error.start})") from None
 
 
-def truncated(tokens: np.ndarray, offsets: np.ndarray, length: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return tokens and offsets with only the first `length` tokens of each text. Work O(N)."""
+def truncated(
+    tokens: np.ndarray, offsets: np.ndarray, length: int, middle: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return tokens and offsets with at most `length` tokens of each text. Work O(N).
+
+    Args:
+        tokens, offsets: as `encode_batch` gives them.
+        length: tokens to keep; the first ones.
+        middle: keep the first half of them and the last half of the text's, leaving out the middle (head and tail: Sun
+            et al. 2019, arXiv 1905.05583).
+    """
     lengths = np.diff(offsets)
     within = np.arange(len(tokens)) - np.repeat(offsets[:-1], lengths)
-    return tokens[within < length], _offsets(np.minimum(lengths, length))
+    tail = length // 2 if middle else 0
+    kept = (within < length - tail) | (within >= np.repeat(lengths, lengths) - tail)
+    return tokens[kept], _offsets(np.minimum(lengths, length))
 
 
 def _offsets(lengths: Iterable[int] | np.ndarray) -> np.ndarray:

@@ -55,6 +55,7 @@ class Trained:
             "better": opened.better,
             "floor": opened.floor,
             "metrics": opened.score(self.model, examples).values(),
+            **({"detail": opened.detail(self.model, examples)} if opened.detail is not None else {}),
         }
 
     @property

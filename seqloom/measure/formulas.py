@@ -8,6 +8,7 @@ import numpy as np
 _ORDERS = 4  # of BLEU's n-grams
 _CHARACTERS = 6  # of chrF's n-grams
 _RECALL = 4.0  # beta^2: how much chrF2 weighs recall
+BINS = 15  # of confidences, as most papers have it
 
 
 def share(sums: np.ndarray) -> np.ndarray:
@@ -56,3 +57,26 @@ def chrf(sums: np.ndarray) -> np.ndarray:
         recall = np.where(both, matched / wanted, 0.0).sum(axis=-1) / orders
         value = 100 * (1 + _RECALL) * precision * recall / (_RECALL * precision + recall)
     return np.where(precision + recall > 0, value, 0.0)
+
+
+def macro_f1(sums: np.ndarray) -> np.ndarray:
+    """Return the mean of the classes' F1, of sums (..., 2 C): right answers, then answers and targets, by class.
+
+    F1 = 2 TP / (answers + targets), 0 for a class that is never right. A class that neither answers nor targets hold
+    does not count: as scikit-learn's f1_score(average="macro").
+    """
+    right, said = np.split(sums, 2, axis=-1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        f1 = np.where(said > 0, 2 * right / said, 0.0)
+        return f1.sum(axis=-1) / (said > 0).sum(axis=-1)
+
+
+def calibration_error(sums: np.ndarray) -> np.ndarray:
+    """Return the expected calibration error, of sums (..., BINS + 1): confidence less accuracy by bin, and examples.
+
+    ECE = sum over bins of |sum of (confidence - right)| / n, bins of equal width by the likeliest class's probability.
+
+    Source: Naeini et al. 2015; Guo et al. 2017, arXiv 1706.04599.
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.abs(sums[..., :BINS]).sum(axis=-1) / sums[..., BINS]

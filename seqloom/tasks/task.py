@@ -147,6 +147,7 @@ class Opened(Interface):
     parameters: int = 100_000  # of a model that suits the task, token table aside
     decides: str | None = None  # the score that decides, where it depends on the task's settings
     scorer: Scorer | None = None  # None: the head's own scores
+    detail: Callable[[Any, Examples], dict[str, Any]] | None = None  # of a model on a split, JSON; None: scores say all
     watch: Watch | None = None  # on the validation split; None: the metric that decides, by `scorer`
 
     def score(self, model: Any, examples: Examples, limit: int | None = None) -> Scores:

@@ -57,21 +57,48 @@ def test_the_seed_alone_decides_the_split(tmp_path: Path) -> None:
     assert spelt(task.open(1), "test") == spelt(task.open(1), "test") != spelt(task.open(2), "test")
 
 
-def test_a_test_file_is_the_test_split_whole(tmp_path: Path) -> None:
+def test_a_test_file_is_the_test_split_whole_and_its_rows_are_not_learnt(tmp_path: Path) -> None:
     data, test = csv_file(tmp_path / "a.csv", rows(40)), csv_file(tmp_path / "b.csv", rows(50, start=39))
     opened = Classify(data=data, test=test, tokens="bytes").open(seed=1)
     assert spelt(opened, "test") == {text.encode() for text, _ in rows(50, start=39)}
-    assert (len(opened.train), len(opened.validation), len(opened.test)) == (36, 4, 11)
-    assert (opened.facts["rows_in"], opened.facts["rows_used"]) == (51, 51)
-    everything = Classify(data=data, test=data, tokens="bytes").open()
-    assert everything.facts["test_also_in_training"] == 36
+    assert (len(opened.train), len(opened.validation), len(opened.test)) == (35, 4, 11)
+    assert (opened.facts["rows_in"], opened.facts["rows_used"], opened.facts["duplicates_dropped"]) == (51, 51, 1)
+    with pytest.raises(ValueError, match=r"2 of 2 classes .* 2 different texts that do not stand in .*a.csv"):
+        Classify(data=data, test=data, tokens="bytes").open()
+
+
+def test_a_validation_file_is_the_validation_split_and_test_wins_over_it(tmp_path: Path) -> None:
+    data = csv_file(tmp_path / "a.csv", rows(40))
+    validation = csv_file(tmp_path / "v.csv", rows(60, start=38))
+    test = csv_file(tmp_path / "b.csv", rows(70, start=58))
+    opened = Classify(data=data, validation_data=validation, test=test, tokens="bytes").open()
+    assert (len(opened.train), len(opened.validation), len(opened.test)) == (38, 20, 12)
+    assert spelt(opened, "validation") == {text.encode() for text, _ in rows(58, start=38)}
+    assert opened.facts["duplicates_dropped"] == 4
+    alone = Classify(data=data, validation_data=validation, tokens="bytes").open()
+    assert (len(alone.train), len(alone.validation), len(alone.test)) == (34, 22, 4)
+    with pytest.raises(ValueError, match="validation = 0.2 has no effect beside validation_data"):
+        Classify(data=data, validation_data=validation, validation=0.2)
+
+
+def test_equal_texts_are_in_one_split_and_counted(tmp_path: Path) -> None:
+    table = [(text, label) for text, label in rows(40) for _ in range(3)]
+    table += [("Text  number 1 is YES", "no")]  # reads as row 1 does, which is "yes"
+    opened = Classify(data=csv_file(tmp_path / "a.csv", table), tokens="bytes").open(seed=2)
+    train, validation, test = (
+        {key.replace(b"  ", b" ") for key in spelt(opened, name)} for name in ("train", "validation", "test")
+    )
+    assert not train & validation and not train & test and not validation & test
+    facts = opened.facts
+    assert (facts["duplicates"], facts["duplicates_dropped"], facts["conflicting_labels"]) == (81, 0, 1)
+    assert len(opened.train) + len(opened.validation) + len(opened.test) == 121
 
 
 def test_tokens_are_learnt_from_the_training_rows_alone(tmp_path: Path) -> None:
     data = csv_file(tmp_path / "a.csv", rows(40))
     strange = [(f"zyzzyva zyzzyva zyzzyva {label}", label) for label in ("no", "yes") * 20]
     with_strange = Classify(data=data, test=csv_file(tmp_path / "b.csv", strange)).open()
-    without = Classify(data=data, test=csv_file(tmp_path / "c.csv", rows(40))).open()
+    without = Classify(data=data, test=csv_file(tmp_path / "c.csv", rows(80, start=40))).open()
     assert with_strange.facts["vocabulary"] == without.facts["vocabulary"]
     assert with_strange.coding.encode is not None and without.coding.encode is not None
     assert np.array_equal(with_strange.coding.encode("zyzzyva is yes"), without.coding.encode("zyzzyva is yes"))
@@ -79,15 +106,26 @@ def test_tokens_are_learnt_from_the_training_rows_alone(tmp_path: Path) -> None:
 
 
 def test_long_texts_are_cut_and_it_is_said(tmp_path: Path) -> None:
-    table = [("a" * (10 * (i + 1)), "ny"[i % 2]) for i in range(20)]
-    opened = Classify(data=csv_file(tmp_path / "a.csv", table), tokens="bytes", max_length=50).open()
+    table = [("a" * (10 * i) + "b" * 10, "ny"[i % 2]) for i in range(20)]
+    data = csv_file(tmp_path / "a.csv", table)
+    opened = Classify(data=data, tokens="bytes", max_length=50).open()
     facts = opened.facts
     assert (facts["length_median"], facts["length_max"], facts["truncated_share"]) == (105.0, 200, 0.75)
-    assert (
-        max(opened.train.lengths) == 50
-        and opened.coding.encode is not None
-        and len(opened.coding.encode("a" * 99)) == 50
-    )
+    assert facts["truncated_tokens_share"] == pytest.approx(1 - (10 + 20 + 30 + 40 + 16 * 50) / 2100)
+    assert max(opened.train.lengths) == 50 and opened.coding.encode is not None
+    assert bytes(opened.coding.encode("a" * 50 + "b").tolist()) == b"a" * 50
+    both = Classify(data=data, tokens="bytes", max_length=50, cut="middle").open()
+    assert both.coding.encode is not None and both.facts["cut"] == "middle"
+    assert bytes(both.coding.encode("a" * 99 + "b" * 30).tolist()) == b"a" * 25 + b"b" * 25
+    assert all(text.endswith(b"b" * 10) for text in spelt(both, "train"))
+    whole = Classify(data=data, tokens="bytes", max_length=1000, cut="middle").open()
+    assert whole.facts["truncated_tokens_share"] == 0 and max(whole.train.lengths) > 100
+
+
+def test_texts_of_one_token_are_learnt_and_answered(tmp_path: Path) -> None:
+    table = [(letter, "early" if letter < "n" else "late") for letter in "abcdefghijklmnopqrstuvwxyz"]
+    opened = Classify(data=csv_file(tmp_path / "a.csv", table), tokens="bytes").open()
+    assert set(opened.train.lengths) == {1} and opened.train.batch(np.arange(3)).inputs.shape == (3, 1)
 
 
 def test_rejects_are_listed_with_their_file_and_counted(tmp_path: Path) -> None:
@@ -128,7 +166,10 @@ def test_labels_of_digits_sort_as_numbers_and_blanks_around_labels_do_not_count(
     [
         (rows(20, ("same",)), "all 20 rows of .* have the label 'same'.*two classes or more"),
         (rows(1), "has one row that can be used"),
-        ([*rows(20), ("a", "rare"), ("b", "rare")], "1 of 3 classes have fewer than 3 rows.*'rare' \\(2, line 22\\)"),
+        (
+            [*rows(20), ("a", "rare"), ("b", "rare")],
+            "1 of 3 classes have fewer than 3 different texts.*'rare' \\(2, line 22\\)",
+        ),
         ([(f"t{i}", f"l{i}") for i in range(9)], "9 of 9 classes .* and 4 more.*is column 'label' the label"),
         ([], "a header and no rows"),
     ],
@@ -189,15 +230,17 @@ def test_real_tables_lose_no_row(folder: str, settings: dict, expected: tuple[in
     opened = resolve(Task, {"name": "classify", **settings, **files}).open()
     facts = opened.facts
     assert (facts["rows_in"], facts["classes"], facts["test"]) == expected
-    assert facts["rows_rejected"] == 0 and facts["train"] + facts["validation"] + facts["test"] == expected[0]
+    used = facts["train"] + facts["validation"] + facts["test"]
+    assert facts["rows_rejected"] == 0 and used + facts["duplicates_dropped"] == expected[0]
 
 
 @needs_data
 @pytest.mark.realdata
 @pytest.mark.slow
-def test_imdb_opens_with_its_known_overlap() -> None:
+def test_imdb_opens_without_its_known_overlap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = data_dir()
     assert root is not None
+    monkeypatch.setenv("SEQLOOM_CACHE", str(tmp_path))
     opened = Classify(data=str(root / "imdb/train.jsonl.gz"), test=str(root / "imdb/test.jsonl.gz")).open()
     assert (opened.facts["rows_used"], len(opened.test), opened.floor) == (50_000, 25_000, 0.5)
-    assert 0 < opened.facts["test_also_in_training"] <= 123  # texts that stand in both files; a tenth is validation
+    assert 123 <= opened.facts["duplicates_dropped"] <= 130  # 123 texts stand in both files
