@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from seqloom.core.spec import Spec
 from seqloom.core.types import IGNORED
 from seqloom.model.head_forecast import Forecast
+from seqloom.model.head_span import Span
 from seqloom.model.head_tags import Tags
 from seqloom.model.head_transcript import Transcript
 from seqloom.model.pooling import Scope, Scored, pooled
@@ -74,7 +75,7 @@ class Number(Spec):
 
 
 Head = Annotated[
-    Labels | NextToken | Number | Hidden | Tags | Forecast | Transcript, pydantic.Field(discriminator="kind")
+    Labels | NextToken | Number | Hidden | Tags | Forecast | Transcript | Span, pydantic.Field(discriminator="kind")
 ]
 
 

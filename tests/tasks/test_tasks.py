@@ -121,6 +121,68 @@ def clips_file(folder: Path) -> str:
     return str(folder / "dots.npz")
 
 
+NOUNS, COLOURS = ("cat", "dog", "bird", "tree", "house", "road", "fish", "boat"), ("red", "blue", "green", "white")
+
+
+def passages_file(folder: Path) -> str:
+    """Write passages in SQuAD's json that tell the colours of three things, with a question about one of them."""
+    generator = np.random.default_rng(0)
+    articles: list[dict[str, Any]] = []
+    for _ in range(260):
+        nouns = generator.permutation(NOUNS)[:3]
+        colours = [COLOURS[i] for i in generator.integers(0, len(COLOURS), size=3)]
+        context = " ".join(f"The {noun} is {colour}." for noun, colour in zip(nouns, colours, strict=True))
+        one = generator.integers(3)
+        answer = {"text": colours[one], "answer_start": context.index(f"{nouns[one]} is") + len(f"{nouns[one]} is ")}
+        asked = [{"question": f"What colour has the {nouns[one]}?", "id": "0", "answers": [answer]}]
+        articles.append({"paragraphs": [{"context": context, "qas": asked}]})
+    path = folder / "passages.json"
+    path.write_text(json.dumps({"version": "1.1", "data": articles}), encoding="utf-8")
+    return str(path)
+
+
+def candidates_file(folder: Path) -> str:
+    """Write questions with four candidates: two share as many words with it, and of these one tells a colour."""
+    generator = np.random.default_rng(0)
+    lines = ["question,candidate,label"]
+    for pair in generator.permutation(len(WORDS) ** 2)[:150]:
+        which = " ".join(WORDS[i] for i in divmod(pair, len(WORDS)))
+        noun, other = generator.permutation(NOUNS)[:2]
+        colour, word = COLOURS[generator.integers(len(COLOURS))], ("here", "new", "mine")[generator.integers(3)]
+        for subject, end in ((noun, word), (other, colour), (noun, colour), (other, word)):
+            right = int(subject == noun and end == colour)
+            lines.append(f"What colour has the {which} {noun}?,the {which} {subject} is {end},{right}")
+    path = folder / "candidates.csv"
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return str(path)
+
+
+def pairs_file(folder: Path) -> str:
+    """Write sentences beside their translations, word by word and turned round: no dictionary finds the order."""
+    generator = np.random.default_rng(0)
+    lines: list[str] = []
+    for _ in range(500):
+        at = generator.integers(0, 12, size=generator.integers(4, 7))
+        lines.append(" ".join(WORDS[i] for i in at) + "\t" + " ".join(WORDS[i][::-1].upper() for i in at[::-1]))
+    path = folder / "pairs.tsv"
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return str(path)
+
+
+def questions_file(folder: Path) -> str:
+    """Write questions of three intents, told by a word, and others that are out of scope."""
+    generator = np.random.default_rng(0)
+    kinds = (("lost", "card_lost"), ("late", "card_late"), ("fee", "fees"), ("weather", "oos"))
+    lines = ["text,intent"]
+    for i in range(400):
+        words = [WORDS[j] for j in generator.integers(0, len(WORDS), size=generator.integers(3, 7))]
+        word, intent = kinds[i % 4]
+        lines.append(f"{' '.join(words)} {word} {i},{intent}")
+    path = folder / "questions.csv"
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return str(path)
+
+
 # law name -> (task, settings small enough for a test, file it reads)
 SMALL: dict[str, tuple[str, dict[str, Any], Callable[[Path], str] | None]] = {
     "language": ("language", {"length": 32}, text_file),
@@ -143,7 +205,11 @@ SMALL: dict[str, tuple[str, dict[str, Any], Callable[[Path], str] | None]] = {
     "forecast": ("forecast", {"time": "hour", "horizon": 1, "length": 4, "normalise": "train"}, series_file),
     "tag": ("tag", {}, tagged_file),
     "tag-linear": ("tag", {"crf": False, "characters": 0}, tagged_file),
+    "converse": ("converse", {"intent": "intent"}, questions_file),
     "recommend": ("recommend", {"dropout": 0.0}, purchases_file),
+    "translate": ("translate", {"vocabulary": 400, "beams": 2, "smoothing": 0.0}, pairs_file),
+    "answer-extract": ("answer", {}, passages_file),
+    "answer-select": ("answer", {}, candidates_file),
 }
 
 
@@ -229,7 +295,10 @@ def test_scores_of_parts_merge_to_those_of_the_whole_in_any_order(opened: Opened
     model = build(opened)
     whole = opened.test.select(np.arange(min(40, len(opened.test))))
     n = len(whole)
-    cuts = [np.arange(0, n // 3), np.arange(n // 3, n // 2), np.arange(n // 2, n)]
+    group = getattr(whole, "group", np.arange(n))  # rows that are scored together, as the candidates of a question
+    ends = np.flatnonzero(np.diff(group, append=-1)) + 1
+    low, high = (ends[np.searchsorted(ends, row)] for row in (n // 3, n // 2))
+    cuts = [np.arange(0, low), np.arange(low, high), np.arange(high, n)]
     scores = opened.score(model, whole)
     first, second, third = (opened.score(model, whole.select(rows)) for rows in cuts)
     forward = first.merge(second).merge(third)
@@ -240,7 +309,7 @@ def test_scores_of_parts_merge_to_those_of_the_whole_in_any_order(opened: Opened
         assert forward.value(metric) == pytest.approx(scores.value(metric), rel=1e-5, abs=1e-6)
     assert len(forward) == len(backward)
     if opened.task.name() != "forecast":  # scored by stretches of time, which cuts between windows divide
-        assert len(forward) == len(scores) == n
+        assert len(forward) == len(scores) == len(ends)
 
 
 def test_the_same_seed_gives_the_same_batches(task: Task, opened: Opened) -> None:

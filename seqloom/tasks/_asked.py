@@ -1,0 +1,167 @@
+"""A question and what is asked about, as one sequence of steps: words, characters of Chinese, and what they share."""
+
+import math
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+# Han, kana and compatibility ideographs are words of their own; all else by spaces and punctuation
+_SINGLE = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
+_PIECE = re.compile(rf"[{_SINGLE}]|[^\W{_SINGLE}]+|[^\w\s]")
+_HAN = re.compile(rf"[{_SINGLE}]")
+
+UNKNOWN, SEPARATOR, _FIRST = 0, 1, 2  # numbers of words: those of the list begin at 2
+QUESTION, BETWEEN, PASSAGE = range(3)  # the first small number: which part a step is of
+_STEM = 5  # letters that words of the same family share
+_RARITIES = 6  # buckets of log(passages / passages that hold the word)
+_RUN = 4  # steps in a row that the other part also has, at most told
+_SHARES = 8  # buckets of the share of the question that stands near a step
+_SHAPES = 6
+FEATURES = (3, 3, _RARITIES, _RUN + 1, _SHARES, _SHAPES)
+
+
+class Pieces(NamedTuple):
+    """A text cut into words and characters."""
+
+    words: list[str]  # in lower case
+    start: np.ndarray  # (T,) where each begins in the text
+    end: np.ndarray  # (T,)
+    shape: np.ndarray  # (T,) of its spelling: lower case, Capital, CAPITALS, digits, punctuation, a single character
+
+    def first(self, count: int) -> "Pieces":
+        """Return the first of them."""
+        return Pieces(self.words[:count], self.start[:count], self.end[:count], self.shape[:count])
+
+
+def pieces(text: str) -> Pieces:
+    """Cut a text: words of letters and digits, single characters of Chinese and Japanese, single marks."""
+    found = [(match.group(), *match.span()) for match in _PIECE.finditer(text)]
+    return Pieces(
+        [word.lower() for word, _, _ in found],
+        np.array([start for _, start, _ in found], dtype=np.int64),
+        np.array([end for _, _, end in found], dtype=np.int64),
+        np.array([_shape(word) for word, _, _ in found], dtype=np.int64),
+    )
+
+
+def by_characters(texts: Iterable[str]) -> bool:
+    """Return whether texts are in a script without spaces: a third of their characters are such."""
+    found = [(len(_HAN.findall(text)), len(text)) for text in texts]
+    return 3 * sum(single for single, _ in found) >= sum(whole for _, whole in found)
+
+
+def _shape(word: str) -> int:
+    if not word[0].isalnum():
+        return 4
+    if _HAN.match(word):
+        return 5
+    if word[0].isdigit():
+        return 3
+    return 0 if not word[0].isupper() else 2 if len(word) > 1 and word.isupper() else 1
+
+
+class Asked:
+    """The words that are known, how rare each is, and how a question and a passage become steps.
+
+    A step is the number of its word and six small ones: the part it is of; whether the other part has the word (2), or
+    one that begins with the same five letters (1); how rare it is; how many steps in a row the other part also has;
+    the share of the question's words, weighed by rarity, that stand within `reach` of it; its spelling.
+
+    The first are the input features of Chen et al. 2017 (arXiv 1704.00051), the share is that of Yih et al. 2013.
+
+    Args:
+        words: known, their numbers begin at 2.
+        rarity: log(passages / passages that hold the word) of each, and of an unknown one last.
+        reach: steps to each side; None: the whole passage.
+    """
+
+    def __init__(self, words: Sequence[str], rarity: Sequence[float], reach: int | None) -> None:
+        self.words, self.rarity, self.reach = list(words), list(rarity), reach
+        self._number = {word: number for number, word in enumerate(words, _FIRST)}
+        self._rarity = dict(zip(words, rarity, strict=False))
+
+    @classmethod
+    def learn(
+        cls, passages: Sequence[Pieces], questions: Sequence[Pieces], vocabulary: int, reach: int | None
+    ) -> "Asked":
+        """Learn from the training split: the most frequent words that come twice, and in how many passages each is."""
+        counts: Counter[str] = Counter()
+        for part in (*passages, *questions):
+            counts.update(part.words)
+        holding = Counter(word for part in passages for word in set(part.words))
+        n = len(passages)
+        kept = [word for word, count in counts.most_common(vocabulary - _FIRST) if count > 1]
+        rarity = [round(math.log((n + 1) / (holding[word] + 1)), 4) for word in kept]
+        return cls(kept, [*rarity, round(math.log(n + 1), 4)], reach)
+
+    @property
+    def vocabulary(self) -> int:
+        """Return how many numbers of words there are."""
+        return len(self.words) + _FIRST
+
+    def to_data(self) -> dict[str, Any]:
+        """Return JSON values, arguments of the class."""
+        return {"words": self.words, "rarity": self.rarity, "reach": self.reach}
+
+    def weigh(self, words: Iterable[str]) -> np.ndarray:
+        """Return how rare each word is; marks weigh nothing."""
+        unknown = self.rarity[-1]
+        return np.array([self._rarity.get(w, unknown) if w[0].isalnum() else 0.0 for w in words], dtype=np.float64)
+
+    def shared(self, question: Pieces, passage: Pieces) -> float:
+        """Return the share of the question's words that stand in the passage, weighed by rarity."""
+        words = sorted(set(question.words))
+        weight = self.weigh(words)
+        held = set(passage.words)
+        return float(weight[[word in held for word in words]].sum() / max(weight.sum(), 1e-9))
+
+    def near(self, question: Pieces, passage: Pieces, reach: int | None) -> np.ndarray:
+        """Return the share of the question's words, weighed by rarity, within reach of each step of the passage."""
+        words = sorted(set(question.words) & set(passage.words))
+        whole = self.weigh(sorted(set(question.words))).sum()
+        steps = len(passage.words)
+        found = np.zeros(steps)
+        at: dict[str, list[int]] = {}
+        for i, word in enumerate(passage.words):
+            at.setdefault(word, []).append(i)
+        for word, weight in zip(words, self.weigh(words), strict=True):
+            change = np.zeros(steps + 1)
+            for i in at[word]:
+                low, high = (0, steps) if reach is None else (max(0, i - reach), min(steps, i + reach + 1))
+                change[low] += 1
+                change[high] -= 1
+            found += weight * (np.cumsum(change[:-1]) > 0)
+        return found / max(whole, 1e-9)
+
+    def steps(self, question: Pieces, passage: Pieces) -> np.ndarray:
+        """Return the steps of question, separator and passage, (Q + 1 + P, 7) int32."""
+        rows = np.zeros((len(question.words) + 1 + len(passage.words), 1 + len(FEATURES)), dtype=np.int32)
+        rows[len(question.words), :2] = SEPARATOR, BETWEEN
+        halves = (rows[: len(question.words)], rows[len(question.words) + 1 :])
+        both = (question, passage)
+        for part, here, own, other in zip((QUESTION, PASSAGE), halves, both, reversed(both), strict=True):
+            here[:, 0] = [self._number.get(word, UNKNOWN) for word in own.words]
+            here[:, 1] = part
+            words, stems = set(other.words), {word[:_STEM] for word in other.words if len(word) >= _STEM}
+            here[:, 2] = [2 if word in words else int(word[:_STEM] in stems) for word in own.words]
+            here[:, 3] = np.minimum(self.weigh(own.words), _RARITIES - 1)
+            here[:, 4] = runs(own.words, other.words)
+            here[:, 6] = own.shape
+        halves[1][:, 5] = np.minimum(self.near(question, passage, self.reach) * _SHARES, _SHARES - 1)
+        return rows
+
+
+def runs(own: list[str], other: list[str]) -> np.ndarray:
+    """Return for each word how long the longest stretch around it is that both texts have, at most 4. Work O(T)."""
+    found = np.zeros(len(own), dtype=np.int64)
+    for length in range(1, _RUN + 1):
+        known = {tuple(other[i : i + length]) for i in range(len(other) - length + 1)}
+        here = [i for i in range(len(own) - length + 1) if tuple(own[i : i + length]) in known]
+        if not here:
+            break
+        for i in here:
+            found[i : i + length] = length
+    return found
