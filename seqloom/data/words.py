@@ -126,6 +126,7 @@ class TokenExamples(Examples):
         self._packed = Packed.of(steps, classes)
         numbers = lexicon.encode(list(forms))
         self._table = np.concatenate([np.zeros_like(numbers[:1]), numbers])  # 0 is padding
+        self._columns = np.count_nonzero(self._table[:, 2:], axis=1) + 2  # that hold anything
         counts = np.bincount(self._table[np.concatenate(steps), 0], minlength=lexicon.vocabulary)
         self._chance = (rate / (rate + np.maximum(counts, 1)))[self._table[:, 0]] if rate else None
         self.lengths, self._seed, self._epoch = self._packed.lengths, seed, -1
@@ -139,10 +140,10 @@ class TokenExamples(Examples):
         return drawn
 
     def batch(self, rows: np.ndarray) -> Batch:
-        """Collate rows: inputs (B, T, 2 + letters). Work O(B T letters)."""
+        """Collate rows: inputs (B, T, 2 + L), L the characters of the longest word. Work O(B T letters)."""
         batch = self._packed.batch(rows)
         forms = batch.inputs.numpy()
-        inputs = self._table[forms].astype(np.int64)
+        inputs = self._table[forms, : self._columns[forms].max()].astype(np.int64)
         if self._chance is not None and self._epoch >= 0:
             for line, row in enumerate(rows):
                 length = int(self.lengths[row])

@@ -17,7 +17,7 @@ from seqloom.ops.linear import Linear
 class Words(Spec):
     """Numbers of words (B, T, 1 + F + L) to vectors (B, T, D).
 
-    A step holds the word's number, F small numbers about it, and its first L characters, 0 where it has fewer. The
+    A step holds the word's number, F small numbers about it, and L characters, 0 behind the last of a shorter word. The
     characters become one vector by a convolution and the largest value of each filter.
 
     Source: Ma and Hovy 2016, arXiv 1603.01354; Chiu and Nichols 2016, arXiv 1511.08308 (the small numbers).
@@ -29,7 +29,7 @@ class Words(Spec):
     features: tuple[int, ...] = ()  # how many values each small number has
     feature_width: int = pydantic.Field(default=10, gt=0)  # of its vector
     characters: int = pydantic.Field(default=0, ge=0)  # how many, the 0 of none among them; 0: not read
-    letters: int = pydantic.Field(default=20, gt=0)  # L: characters of a word that a step holds
+    letters: int = pydantic.Field(default=20, gt=0)  # L at most, for the cost
     character_width: int = pydantic.Field(default=25, gt=0)  # of a character's vector
     filters: int = pydantic.Field(default=50, gt=0)  # of the convolution
     kernel: int = pydantic.Field(default=3, gt=0)  # characters that a filter sees
