@@ -197,8 +197,8 @@ def _type(annotation: str) -> Any:
 
 
 def _value(item: Field, value: Any) -> Any:
-    if not isinstance(value, str):
-        return value
+    if not isinstance(value, str) or item.annotation in ("str", "str | None"):
+        return value  # text is text, also where it begins as JSON does
     if value[:1] in "[{" and value:
         try:
             return json.loads(value)

@@ -16,8 +16,6 @@ from seqloom.data.files import REJECTED_SHARE
 from seqloom.data.mel import LogMel
 from seqloom.data.splits import keys
 
-MAX_SECONDS = 30.0  # of a recording, unless the user says otherwise: what is longer is no utterance
-
 _SHOWN = 5  # rejects that a message tells of
 
 

@@ -54,7 +54,7 @@ def search(logits: Tensor, beams: int) -> list[int]:
     if beams < 1:
         raise ValueError(f"beams = {beams}; keep at least 1")
     beam = _Beam([()], np.zeros(1), np.full(1, -np.inf))
-    for step in torch.log_softmax(logits.double(), dim=-1).cpu().numpy():
+    for step in torch.log_softmax(logits.detach().double(), dim=-1).cpu().numpy():
         beam = _next(beam, step, beams)
     return list(beam.labels[int(beam.total.argmax())])
 

@@ -31,8 +31,9 @@ class Transcript(Spec):
 class TranscriptHead(nn.Module):
     """A linear map to logits (B, T, 1 + symbols), with the loss of connectionist temporal classification (CTC).
 
-    A step of padding can only be blank, with probability 1, wherever it stands: it is in every path and changes no
-    path's probability, so that no lengths are needed.
+    A step of padding can only be blank, with probability 1: it is in every path and changes no path's probability, so
+    that no lengths are needed. Padding before and behind a row changes nothing; inside one it parts what stands on its
+    two sides, as silence does.
 
     Source: Graves et al. 2006, Connectionist Temporal Classification, doi:10.1145/1143844.1143891.
     """

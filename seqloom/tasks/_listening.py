@@ -12,7 +12,6 @@ from torch import Tensor
 from seqloom.data.audio import Broken, sound_files
 from seqloom.data.mel import HOP_S, LogMel
 from seqloom.data.recordings import (
-    MAX_SECONDS,
     Recording,
     check_rejects,
     condition,
@@ -38,7 +37,7 @@ class Listening(Task):
     mels: int = pydantic.Field(default=40, ge=8, le=128)  # sounds: bands of pitch
     rate: int | None = pydantic.Field(default=None, ge=1000)  # sounds: samples a second; None: as most files have
     frames: int = pydantic.Field(default=2, gt=0)  # sounds: frames of 10 ms that make a step
-    max_seconds: float = pydantic.Field(default=MAX_SECONDS, gt=0)  # sounds: longer recordings are not used
+    max_seconds: float = pydantic.Field(default=30.0, gt=0)  # sounds: longer recordings are not used
     validation: float = pydantic.Field(default=0.1, gt=0, lt=0.5)  # share of the data to validate on
     allow_rejects: bool = False  # go on with more than 0.1 % of the rows or files unusable
     augment: bool = True  # sounds: train on other tempo, pitch, noise and masks in each epoch

@@ -48,7 +48,7 @@ def open_sounds(task: Sounds, seed: int) -> Opened:
         validation=validation,
         test=test,
         frontend=Patches(channels=task.mels, size=task.frames, dropout=0.1),
-        head=Labels(classes=len(classes), pool="mean", dropout=0.2, smoothing=0.1),
+        head=Labels(classes=len(classes), pool="max", dropout=0.2, smoothing=0.1),
         causal=False,
         floor=floor,
         floor_of=floor_of,
