@@ -281,7 +281,7 @@ def _pillow() -> tuple[Any, Any]:
 
 def _load(path: str | Path, names: Sequence[str]) -> dict[str, np.ndarray]:
     try:
-        with np.load(path, allow_pickle=False) as found:
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as found:
             missing = [name for name in names if name not in found]
             if missing:
                 raise ValueError(f"no array '{missing[0]}' among {', '.join(found.files) or 'none'}: name them x and y")

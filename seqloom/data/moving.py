@@ -64,7 +64,7 @@ class Moving(Examples):
 
     def batch(self, rows: np.ndarray) -> Batch:
         """Draw clips (B, frames, side side) of rows. Work O(B frames side^2)."""
-        pixels = self.pixels(rows).reshape(len(rows), self._frames, -1)
+        pixels = self.pixels(rows).reshape(len(rows), self._frames, self._side**2)
         mean, deviation = self._scale
         inputs = torch.from_numpy((pixels.astype(np.float32) - np.float32(mean)) / np.float32(deviation))
         numbers = torch.from_numpy(np.array(rows, dtype=np.int64))

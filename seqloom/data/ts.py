@@ -22,6 +22,7 @@ from seqloom.data.text import decode, digest, read_bytes
 
 MISSING = NO_VALUE | {"?", ""}
 
+_LARGEST = float(np.finfo(np.float32).max)
 _DIRECTIVES = {  # of a header, in lower case; what is not needed is read over
     *("problemname", "timestamps", "missing", "univariate", "dimensions", "dimension", "equallength", "serieslength"),
     *("classlabel", "targetlabel", "data"),
@@ -260,6 +261,6 @@ def _number(cell: str, where: str) -> float:
         number = float(cell)
     except ValueError:
         raise ValueError(f"{where}: '{cell[:40]}' is no number") from None
-    if math.isinf(number) or abs(number) > np.finfo(np.float32).max:
+    if math.isinf(number) or abs(number) > _LARGEST:
         raise ValueError(f"{where}: '{cell[:40]}' is infinite in 32 bits")
     return number

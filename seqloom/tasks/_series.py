@@ -21,9 +21,10 @@ from seqloom.tasks._labelled import (
     split_rows,
     without_copies,
 )
-from seqloom.tasks.task import Coding, Opened
+from seqloom.tasks.task import Coding, Opened, Watch
 
 _NEIGHBOURS_WORK = 2_000_000_000  # products that the nearest neighbours may take
+_FEW = 500  # validation examples below which training watches their loss
 _RESAMPLED = 64  # steps that series of different lengths are compared at
 
 
@@ -127,6 +128,7 @@ def open_series(task: Series, seed: int) -> Opened:
     examples = Packed.of(inputs, target)
     train, validation, test = (examples.select(rows) for rows in parts)
     floor, floor_of = majority_floor(target, parts, classes)
+    scorer = class_scorer(len(classes))
     return Opened(
         task=task,
         title=f"Class of the series of {Path(task.data).name}",
@@ -158,7 +160,9 @@ def open_series(task: Series, seed: int) -> Opened:
         parameters=60_000,
         coding=series_coding(encoding.to_data()),
         encoding=encoding.to_data(),
-        scorer=class_scorer(len(classes)),
+        scorer=scorer,
+        # of few examples the loss tells more: accuracy is the same for many weights
+        watch=Watch("loss", "lower", scorer) if len(validation) < _FEW else None,
     )
 
 
