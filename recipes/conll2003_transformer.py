@@ -1,0 +1,31 @@
+"""CoNLL-2003, names in English news: words, characters, a Transformer and a random field, no pretrained vectors.
+
+Data: eng.train, eng.testa, eng.testb (Tjong Kim Sang and De Meulder 2003), to an entity F1 on testb as conlleval and
+seqeval count it. Sentences of eng.train that are also in testa or testb are left out, and of testa those in testb.
+Settings are chosen on testa alone; the weights kept are those that were best on it.
+
+    seqloom train recipes/conll2003_transformer.py --out runs/conll2003_transformer
+"""
+
+from pathlib import Path
+
+from seqloom.core.runtime import data_dir
+from seqloom.tasks.tag import Tag
+from seqloom.train.experiment import Budget, Experiment, Optimizer
+from seqloom.zoo.transformer import Transformer
+
+FOLDER = (data_dir() or Path("data")) / "conll2003"
+
+experiments = [
+    Experiment(
+        task=Tag(
+            data=str(FOLDER / "eng.train"),
+            validation_data=str(FOLDER / "eng.testa"),
+            test=str(FOLDER / "eng.testb"),
+        ),
+        model=Transformer(width=128, layers=3, dropout=0.3),
+        budget=Budget(epochs=30),
+        optimizer=Optimizer(batch_size=32, learning_rate=3e-3),
+        validation_examples=None,
+    )
+]
