@@ -83,6 +83,41 @@ def test_an_encoder_decoder_generates_from_its_source() -> None:
     assert model.generate(begin, max_new_tokens=5, memory=memory, beams=3).shape == (2, 6)
 
 
+@pytest.mark.parametrize("beams", [1, 3])
+def test_a_limit_ends_a_row_as_if_it_were_alone(beams) -> None:
+    model = build("gru")
+    prompts = torch.tensor([[1, 2], [3, 4], [5, 6]])
+    end = 0
+    limits = torch.tensor([4, 1, 7])
+    together = model.generate(prompts, max_new_tokens=7, beams=beams, end=end, limits=limits)
+    for i, limit in enumerate(limits.tolist()):
+        alone = model.generate(prompts[i : i + 1], max_new_tokens=limit, beams=beams, end=end)
+        n = alone.shape[1]
+        assert torch.equal(together[i, :n], alone[0]) and bool((together[i, n:] == end).all())
+
+
+def test_rows_that_are_settled_do_not_change_the_others() -> None:
+    model = build("seq2seq")
+    sources = torch.randint(0, 11, (6, 5), generator=torch.Generator().manual_seed(3))
+    begin = torch.zeros(6, 1, dtype=torch.int64)
+    memory = model.encode(sources)
+    for end in range(3):
+        together = model.generate(begin, max_new_tokens=9, beams=3, end=end, memory=memory)
+        for i in range(6):
+            own = Memory(memory.x[i : i + 1], memory.id[i : i + 1])
+            alone = model.generate(begin[:1], max_new_tokens=9, beams=3, end=end, memory=own)
+            assert torch.equal(together[i, : alone.shape[1]], alone[0])
+
+
+def test_limits_are_one_a_row_and_need_an_end() -> None:
+    model, prompt = build("gru"), torch.tensor([[1], [2]])
+    with pytest.raises(ValueError, match="give an end"):
+        model.generate(prompt, limits=torch.tensor([1, 2]))
+    for wrong in ([1], [0, 2]):
+        with pytest.raises(ValueError, match="2 numbers of at least 1"):
+            model.generate(prompt, end=0, limits=torch.tensor(wrong))
+
+
 def spelt(tokens: list[int]) -> str:
     return bytes(tokens).decode("utf-8", errors="replace")
 

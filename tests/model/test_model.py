@@ -180,3 +180,18 @@ def test_a_model_spec_needs_a_pattern_and_a_fitting_width() -> None:
         ).build()
     with pytest.raises(ValueError, match="multiple of 8, got 12"):
         build("transformer", width=12)
+
+
+def test_a_smoothed_loss_of_tokens_is_the_cross_entropy_with_spread_targets() -> None:
+    head = NextToken(vocabulary=5, smoothing=0.1).build(4)
+    logits = torch.randn(2, 3, 5, generator=torch.Generator().manual_seed(0))
+    target = torch.tensor([[1, 4, IGNORED], [0, IGNORED, 2]])
+    spread = torch.full((4, 5), 0.1 / 5)
+    real = target != IGNORED
+    spread[torch.arange(4), target[real]] += 0.9
+    wanted = -(spread * logits[real].log_softmax(dim=-1)).sum(dim=-1).mean()
+    assert torch.allclose(head.loss(logits, target), wanted)
+    # what is told of it is not smoothed
+    plain = NextToken(vocabulary=5).build(4)
+    for name, parts in head.scores(logits, target).items():
+        assert all(torch.equal(*both) for both in zip(parts, plain.scores(logits, target)[name], strict=True))

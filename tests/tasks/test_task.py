@@ -6,13 +6,19 @@ import numpy as np
 import pytest
 import torch
 
+from seqloom.core.types import IGNORED
 from seqloom.data.batches import Packed
+from seqloom.data.pairs import Pairs
 from seqloom.measure.scores import Scores
 from seqloom.model.frontend import Tokens
 from seqloom.model.head import NextToken
 from seqloom.model.model import Model
-from seqloom.tasks.task import evaluate, sample_rows
+from seqloom.tasks.task import as_one, evaluate, joined, respond, sample_rows
+from seqloom.zoo.architecture import Architecture
+from seqloom.zoo.gpt import GPT
 from seqloom.zoo.gru import GRUStack
+from seqloom.zoo.seq2seq import Seq2Seq
+from seqloom.zoo.transformer import Transformer
 
 LENGTHS = [3, 9, 1, 5, 5, 2, 8]
 
@@ -109,3 +115,63 @@ def test_a_model_that_answers_nan_is_not_hidden(model: Model, examples: Packed) 
     with torch.no_grad():
         model.head.project.weight.fill_(math.nan)
     assert math.isnan(evaluate(model, examples).value("bits_per_token"))
+
+
+SOURCES, TARGETS = [[1, 2, 3, 4], [5], [6, 7]], [[8, 1], [2, 3, 4], [5]]
+BEGIN, END = 9, 10
+
+
+@pytest.fixture
+def pairs() -> Pairs:
+    sides = ((np.concatenate(rows), np.cumsum([0, *map(len, rows)])) for rows in (SOURCES, TARGETS))
+    return Pairs(*sides, BEGIN, END)
+
+
+def read_by(architecture: Architecture) -> Model:
+    tokens = Tokens(vocabulary=11)
+    return architecture.model(tokens, NextToken(vocabulary=11, tied=True), True, tokens).build(0).eval()
+
+
+def test_source_and_inputs_are_joined_without_padding_between(pairs: Pairs) -> None:
+    whole, segment, at = joined(pairs.batch(np.arange(3)))
+    assert whole.tolist() == [[1, 2, 3, 4, 9, 8, 1, 0], [5, 9, 2, 3, 4, 0, 0, 0], [6, 7, 9, 5, 0, 0, 0, 0]]
+    assert torch.equal(segment, (whole != 0).long())
+    assert [at[i, : len(target) + 1].tolist() for i, target in enumerate(TARGETS)] == [[4, 5, 6], [1, 2, 3, 4], [2, 3]]
+
+
+@pytest.mark.parametrize("architecture", [GRUStack(width=16), Transformer(width=16, heads=2), GPT(width=16, heads=2)])
+def test_without_an_encoder_a_source_is_read_in_front(architecture: Architecture, pairs: Pairs) -> None:
+    decoder = architecture.model(Tokens(vocabulary=11), NextToken(vocabulary=11, tied=True), True).build(0).eval()
+    output = respond(decoder, pairs.batch(np.arange(3)))
+    for row, (source, target) in enumerate(zip(SOURCES, TARGETS, strict=True)):
+        alone = decoder(torch.tensor([[*source, BEGIN, *target]]))[0][0, len(source) :]
+        assert torch.allclose(output[row, : len(alone)], alone, atol=1e-5)  # float32, other shapes
+
+
+@pytest.mark.parametrize("architecture", [Seq2Seq(width=16), Transformer(width=16, heads=2)])
+def test_an_encoder_reads_the_source(architecture: Architecture, pairs: Pairs) -> None:
+    model = read_by(architecture)
+    assert model.encoder is not None and model.source_frontend is None  # one table for both
+    output = respond(model, pairs.batch(np.arange(3)))
+    for row, (source, target) in enumerate(zip(SOURCES, TARGETS, strict=True)):
+        memory = model.encode(torch.tensor([source]))
+        alone = model(torch.tensor([[BEGIN, *target]]), memory=memory)[0][0]
+        assert torch.allclose(output[row, : len(alone)], alone, atol=1e-5)  # float32, other shapes
+
+
+def test_one_document_has_the_targets_of_its_inputs(pairs: Pairs) -> None:
+    batch = as_one(pairs.batch(np.arange(3)))
+    assert batch.source is None
+    for row, (source, target) in enumerate(zip(SOURCES, TARGETS, strict=True)):
+        wanted = [*[IGNORED] * len(source), *target, END]
+        assert batch.target[row].tolist() == wanted + [IGNORED] * (batch.target.shape[1] - len(wanted))
+
+
+def test_scores_with_a_source_are_those_of_each_pair_alone(pairs: Pairs) -> None:
+    for architecture in (GRUStack(width=16), Seq2Seq(width=16)):
+        model = read_by(architecture)
+        scores = evaluate(model, pairs, batch_size=2)
+        assert scores.parts["bits_per_token"][:, 1].tolist() == [len(target) + 1 for target in TARGETS]
+        alone = [evaluate(model, pairs.select(np.array([i]))).value("bits_per_token") for i in range(3)]
+        each = scores.parts["bits_per_token"][:, 0] / scores.parts["bits_per_token"][:, 1]
+        assert each == pytest.approx(alone, rel=1e-5)  # float32, other shapes
