@@ -10,8 +10,8 @@ import numpy as np
 import pydantic
 
 from seqloom.data.formats import Column
-from seqloom.data.series import Duplicates, Series, read_series
-from seqloom.data.windows import Normalise, SeriesWindows, Standard, Window, windows
+from seqloom.data.series import Series, read_series
+from seqloom.data.windows import SeriesWindows, Standard, Window, windows
 from seqloom.measure.baselines import seasonal_error
 from seqloom.model.frontend import Frontend, Patches, Values
 from seqloom.model.head import Forecast as Head
@@ -19,6 +19,7 @@ from seqloom.tasks._forecast_scores import block, by_block, floors
 from seqloom.tasks._forecasts import Forecaster, known_ahead
 from seqloom.tasks.task import Coding, Opened, Task
 
+_PER_VALUE, _SMALLEST = 20, 10_000  # parameters of a model for each value of training, up to 100,000, and at least
 _STEPS = 20  # of a window after patching, at least, where the patch is chosen
 
 
@@ -81,11 +82,11 @@ class Forecast(Task):
     loss: Literal["mse", "mae"] = "mse"  # of one value; quantiles have the pinball loss
     pool: Literal["last", "flatten"] = "last"  # forecast from the last vector, or from all of them side by side
     dropout: float = pydantic.Field(default=0.0, ge=0, lt=1)  # on what is forecast from
-    normalise: Normalise = "window"  # each window by its mean and deviation, its last value, or by the training data
+    normalise: Literal["window", "last", "train"] = "window"  # by a window's mean and deviation, its last value, or not
     split: tuple[float, float, float] = (0.7, 0.1, 0.2)  # training, validation and test: shares, or numbers of steps
     season: int | None = pydantic.Field(default=None, gt=0)  # steps; None: by the step, e.g. 24 of hours, 12 of months
     time_format: str | None = None  # such as %d/%m/%Y; None: found
-    duplicates: Duplicates = "refuse"  # rows of one time: refuse, or mean of their values
+    duplicates: Literal["refuse", "mean"] = "refuse"  # rows of one time: refuse, or mean of their values
     encoding: str = "utf-8"  # of the file
     header: bool | None = None  # whether the first row names the columns; None: it does unless all are numbers
     delimiter: str | None = None  # what separates cells; None: by the file's name
@@ -186,6 +187,7 @@ class Forecast(Task):
                 "floors_mse": least,
             },
             rejects=[{"line": line, "reason": reason} for line, reason in series.rejects],
+            parameters=min(max(_PER_VALUE * int((~np.isnan(values[:, : ends[0]])).sum()), _SMALLEST), 100_000),
             defaults={"batch_size": 64, "learning_rate": 2e-3},
             scorer=functools.partial(by_block, steps=block(parts[2], self.horizon)),
             coding=self._coding(told),
