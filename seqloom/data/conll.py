@@ -14,25 +14,13 @@ from typing import Any
 from seqloom.data.files import check_rejects
 from seqloom.data.records import Reject
 from seqloom.data.schemes import SCHEMES, Span, fault_of, is_tag, scheme_of, spans_of
+from seqloom.data.sentences import Sentence, cut
 from seqloom.data.text import decode, digest, read_bytes
 
 DOCUMENT = "-DOCSTART-"  # the token of a line that begins a document and is no sentence
 JSON_LINES = (".jsonl", ".ndjson", ".json")
 
 _BLANKS = re.compile("[ \t]+")  # not str.split, which also splits at characters that are tokens of Chinese text
-_CJK = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
-_TOKEN = re.compile(rf"[{_CJK}]|(?:[A-Za-z]\.){{2,}}|[^\W{_CJK}]+(?:[-.,'’/&:@_][^\W{_CJK}]+)*|[^\w\s]|_")
-
-
-@dataclass(frozen=True)
-class Sentence:
-    """Tokens, and the entities among them."""
-
-    tokens: list[str]
-    spans: list[Span] = field(default_factory=list)
-    line: int = 0  # where it begins, from 1
-    text: str | None = None  # that the tokens were cut from, if they were
-    places: list[tuple[int, int]] = field(default_factory=list)  # of the tokens in that text
 
 
 @dataclass(frozen=True)
@@ -124,22 +112,6 @@ def read_tokens(
         lines = ((number, line.strip()) for number, line in enumerate(text.split("\n"), 1))
         return [cut(line, characters, number) for number, line in lines if line]
     return [Sentence([cells[token] for _, cells in _checked(path, block, token)], [], block.line) for block in blocks]
-
-
-def cut(text: str, characters: bool = False, line: int = 0) -> Sentence:
-    """Cut a text into tokens: words, marks, and each Chinese or Japanese character; or into characters, but blanks."""
-    found = re.finditer(r"\S", text) if characters else _TOKEN.finditer(text)
-    places = [match.span() for match in found]
-    return Sentence([text[start:end] for start, end in places], [], line, text, places)
-
-
-def joined(tokens: list[str]) -> str:
-    """Return tokens as text: a blank between two unless one of them is Chinese or Japanese."""
-    text = ""
-    for token in tokens:
-        apart = text and not re.match(f"[{_CJK}]", token) and not re.search(f"[{_CJK}]$", text)
-        text += f" {token}" if apart else token
-    return text
 
 
 def is_json(path: Path) -> bool:

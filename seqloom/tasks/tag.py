@@ -8,15 +8,16 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pydantic
-import torch
 
-from seqloom.data.conll import Sentence, Tagged, cut, joined, read_tagged, read_tokens
+from seqloom.data.conll import Tagged, read_tagged, read_tokens
 from seqloom.data.schemes import OUTSIDE, Span, spans_of, tags_of
+from seqloom.data.sentences import Sentence, cut
 from seqloom.data.splits import grouped, keys, repeated, without
 from seqloom.data.words import KINDS, Lexicon, TokenExamples
 from seqloom.measure.formulas import share
 from seqloom.model.frontend import Words
 from seqloom.model.head import Tags
+from seqloom.tasks._entities import entities
 from seqloom.tasks.task import Coding, Opened, Task, evaluate
 
 Keys = Callable[[list[Sentence]], np.ndarray]
@@ -24,7 +25,6 @@ Keys = Callable[[list[Sentence]], np.ndarray]
 _LETTERS = 20  # of a token that are read
 _SHARES = ("f1", "precision", "recall", "token_f1")  # 0 where nothing is found, as seqeval has it
 _SHOWN = 5  # labels that a message names
-_TOGETHER = 32  # sentences answered at a time
 
 
 class Tag(Task):
@@ -155,7 +155,7 @@ class Tag(Task):
 
         def answers(model: Any, given: Any) -> list[dict[str, Any]]:
             read = [cut(item, characters) if isinstance(item, str) else item for item in given]
-            return _answers(model, read, lexicon, tags)
+            return entities(model, read, lexicon, tags)
 
         return Coding(encode=lambda text: lexicon.encode(cut(text, characters).tokens), answers=answers, items=items)
 
@@ -281,40 +281,3 @@ def _account(task: Tag, files: dict[str, Tagged]) -> dict[str, Any]:
         "documents": sum(file.documents for file in files.values()),
         "digests": [file.digest for file in files.values()],
     }
-
-
-def _answers(model: Any, sentences: list[Sentence], lexicon: Lexicon, tags: list[str]) -> list[dict[str, Any]]:
-    """Return each sentence's entities: text, label, and tokens from start up to, not including, end."""
-    found: list[dict[str, Any]] = [{}] * len(sentences)
-    order = sorted(range(len(sentences)), key=lambda at: len(sentences[at].tokens))
-    device = next(model.parameters()).device
-    for start in range(0, len(order), _TOGETHER):
-        rows = [at for at in order[start : start + _TOGETHER] if sentences[at].tokens]
-        for at in order[start : start + _TOGETHER]:
-            found[at] = _answer(sentences[at], [])
-        if not rows:
-            continue
-        encoded = [sentences[at].tokens for at in rows]
-        batch = TokenExamples(encoded, [np.zeros(len(s), np.int16) for s in encoded], lexicon).batch(
-            np.arange(len(rows))
-        )
-        batch = batch.to(device)
-        with torch.no_grad():
-            output = model(batch.inputs, segment=batch.segment)[0]
-            paths = model.head.decode(output, batch.segment).tolist()
-        for at, path in zip(rows, paths, strict=True):
-            names = [tags[number] for number in path[: len(sentences[at].tokens)]]
-            found[at] = _answer(sentences[at], spans_of(names))
-    return found
-
-
-def _answer(sentence: Sentence, spans: list[Span]) -> dict[str, Any]:
-    entities: list[dict[str, Any]] = []
-    for span in spans:
-        tokens = sentence.tokens[span.start : span.end]
-        entity: dict[str, Any] = {"text": joined(tokens), "label": span.label, "start": span.start, "end": span.end}
-        if sentence.text is not None:
-            first, last = sentence.places[span.start][0], sentence.places[span.end - 1][1]
-            entity |= {"text": sentence.text[first:last], "start_character": first, "end_character": last}
-        entities.append(entity)
-    return {"tokens": sentence.tokens, "entities": entities}
