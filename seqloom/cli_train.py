@@ -175,11 +175,15 @@ def _recipe(path: Path, said: dict[str, Any], given: Given, out: Path | None, ho
     return Answer(data, "\n".join(answer.text for answer in answers))
 
 
+def _place(reject: dict[str, Any]) -> str:
+    return f"line {reject['line']}" if "line" in reject else str(reject["file"])
+
+
 def _rejected(opened: Any) -> list[str]:
     """Return a line that tells of the rows that are not used, if there are any."""
     if not opened.rejects:
         return []
-    shown = "; ".join(f"line {reject['line']}: {reject['reason']}" for reject in opened.rejects[:_SHOWN])
+    shown = "; ".join(f"{_place(reject)}: {reject['reason']}" for reject in opened.rejects[:_SHOWN])
     more = "; ..., all in run.json" if len(opened.rejects) > _SHOWN else ""
     return [f"{len(opened.rejects)} of {opened.facts['rows_in']} rows are not used: {shown}{more}"]
 

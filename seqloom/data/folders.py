@@ -10,7 +10,6 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from seqloom.data.files import REJECTED_SHARE, Table, read_table
-from seqloom.data.records import Reject
 from seqloom.data.text import digest
 
 Kind = Literal["texts", "series", "pictures", "clips", "sounds"]
@@ -32,7 +31,7 @@ class Filed(NamedTuple):
 
     files: list[Path]
     labels: list[str]  # one a file
-    rejects: list[tuple[str, Reject]]  # file it stands in, and row of the labels' table that is not used
+    rejects: list[dict[str, str | int]]  # "file", "line", "reason" of each row of the labels' table that is not used
     digest: str  # of the names and labels
 
 
@@ -133,7 +132,7 @@ def check_files(folder: str | Path, rejects: Sequence[tuple[str, str]], n: int, 
 
 def _by_table(
     folder: Path, found: Sequence[Path], table: Table
-) -> tuple[list[Path], list[str], list[tuple[str, Reject]]]:
+) -> tuple[list[Path], list[str], list[dict[str, str | int]]]:
     wanted = [(folder / name.strip()) for name in table.rows["file"]]
     there = {file.resolve() for file in found}
     seen: set[Path] = set()
@@ -150,7 +149,7 @@ def _by_table(
             "a row for each, or take the files away"
         )
     labels = [label.strip() for label in table.rows["label"]]
-    return wanted, labels, [(str(table.path), reject) for reject in table.rejects]
+    return wanted, labels, [{"file": str(table.path), **reject._asdict()} for reject in table.rejects]
 
 
 def _shape_of_x(path: Path) -> tuple[int, ...]:

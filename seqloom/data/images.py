@@ -178,12 +178,13 @@ def read_folder(
             kept.append(row)
     check_files(folder, rejects, len(filed.files), allow_rejects)
     pixels = pixels[: len(kept)]
-    told: list[dict[str, str | int]] = [{"file": file, "reason": reason} for file, reason in rejects]
+    told = [*filed.rejects, *({"file": file, "reason": reason} for file, reason in rejects)]
+    rows_in = len(filed.files) + len(filed.rejects)
     return Pictures(
         pixels,
         [filed.labels[row] for row in kept],
         told,
-        len(filed.files),
+        rows_in,
         _digest(pixels, np.frombuffer(filed.digest.encode(), dtype=np.uint8)),
         len(counts),
         sum(count for found, count in counts.items() if found != size),

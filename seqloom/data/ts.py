@@ -114,8 +114,9 @@ def read_folder(filed: Filed, folder: Path, allow_rejects: bool = False) -> Seri
     kept = [item for item in kept if item[0].shape[1] == usual]
     check_files(folder, rejects, len(filed.files), allow_rejects)
     values, labels, names = (list(part) for part in zip(*kept, strict=True))
-    told: list[dict[str, str | int]] = [{"file": file, "reason": reason} for file, reason in rejects]
-    return Series(values, labels, names, told, len(filed.files), filed.digest)
+    told = [*filed.rejects, *({"file": file, "reason": reason} for file, reason in rejects)]
+    rows_in = len(filed.files) + len(filed.rejects)
+    return Series(values, labels, names, told, rows_in, filed.digest)
 
 
 def read_series(path: Path) -> np.ndarray:

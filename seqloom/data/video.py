@@ -43,8 +43,9 @@ def read_clips(
             labels.append(label)
     check_files(folder, rejects, len(filed.files), allow_rejects)
     pixels = pixels[: len(labels)]
-    told: list[dict[str, str | int]] = [{"file": file, "reason": reason} for file, reason in rejects]
-    return Pictures(pixels, labels, told, len(filed.files), _digest(pixels, [filed.digest]), resized=len(labels))
+    told = [*filed.rejects, *({"file": file, "reason": reason} for file, reason in rejects)]
+    rows_in = len(filed.files) + len(filed.rejects)
+    return Pictures(pixels, labels, told, rows_in, _digest(pixels, [filed.digest]), resized=len(labels))
 
 
 def read_clip(path: Path, frames: int, size: Size, color: Color) -> np.ndarray:

@@ -178,7 +178,9 @@ def _facts(name: str, task: Mapping[str, Any]) -> dict[str, Any]:
     facts = dict(task.get("facts", {}))
     listed = task.get("rejects") or facts.pop("rejects", None) or []
     rejects = [
-        [plain(r.get("line", "")), words.clip(str(r.get("reason", "")))] for r in listed if isinstance(r, Mapping)
+        [plain(r.get("line", r.get("file", ""))), words.clip(str(r.get("reason", "")))]
+        for r in listed
+        if isinstance(r, Mapping)
     ]
     labels = [words.clip(str(label)) for label in task.get("labels", [])]
     spec = {k: v for k, v in task.get("spec", {}).items() if v is not None and k != "name"}

@@ -97,7 +97,7 @@ def _labelled(task: Sounds, path: str, labels: str | None) -> tuple[list[Recordi
         return by_name(files_of(folder, "sounds"), task.pattern, "label")
     filed = labelled_files(folder, "sounds", labels, task.allow_rejects)
     recordings = [Recording((file,), label, {}) for file, label in zip(filed.files, filed.labels, strict=True)]
-    return recordings, [{"file": file, "line": row.line, "reason": row.reason} for file, row in filed.rejects]
+    return recordings, filed.rejects
 
 
 def _classes(task: Sounds, said: Sequence[str], parts: Sequence[np.ndarray]) -> tuple[str, ...]:
