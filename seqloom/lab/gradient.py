@@ -121,7 +121,7 @@ def measure(
         y, _, segment = twin.hidden(inputs, None, None if segment is None else segment.cpu(), memory)
         at, document = _last(y, target if per_step else None, segment)
         rows = torch.arange(len(y))
-        output = twin.head(y[rows, at.clamp(min=0)][:, None], None)
+        output = twin.head(y[rows, at.clamp(min=0)][:, None], None, twin.table)
         if per_step:
             target = target[rows, at.clamp(min=0)][:, None]
         loss = twin.head.loss(output, target) * (at >= 0).sum()  # the sum over rows: each has its own
