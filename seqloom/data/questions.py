@@ -41,12 +41,20 @@ class Passages(NamedTuple):
         return len(self.questions) + len(self.rejects)
 
 
-def read_passages(path: str | Path, encoding: str = "utf-8", allow_rejects: bool = False) -> Passages:
+def read_passages(
+    path: str | Path, encoding: str = "utf-8", allow_rejects: bool = False, answered: bool = True
+) -> Passages:
     """Read passages with questions in SQuAD's json, version 1 or 2; CMRC 2018 in that shape too.
 
     An answer whose start is wrong is looked for elsewhere in the passage; the nearest place is taken. Answers that
     stand nowhere in it still count as right where answers are compared, but show no place to learn. A question of
     which no answer stands there, and that is not marked `is_impossible`, is kept without a span.
+
+    Args:
+        path: the file, also .gz.
+        encoding: of the file.
+        allow_rejects: whether to go on with more than a few questions that cannot be used.
+        answered: whether answers are read; without them a question need not have any.
 
     Raises:
         ValueError: the file cannot be read, is no such json, or too many of its questions are broken.
@@ -64,7 +72,7 @@ def read_passages(path: str | Path, encoding: str = "utf-8", allow_rejects: bool
     for context, asked in _paragraphs(path, data["data"]):
         for item in asked:
             number = len(questions) + len(rejects) + 1
-            found = _question(item, context, len(passages), number)
+            found = _question(item, context, len(passages), number, answered)
             (rejects if isinstance(found, Reject) else questions).append(found)  # type: ignore[arg-type]
         passages.append(context)
     if not questions and not rejects:
@@ -86,13 +94,13 @@ def _paragraphs(path: Path, articles: list[Any]) -> Iterator[tuple[str, list[Any
             yield context, asked
 
 
-def _question(item: Any, context: str, passage: int, number: int) -> Question | Reject:
+def _question(item: Any, context: str, passage: int, number: int, answered: bool) -> Question | Reject:
     text = item.get("question") if isinstance(item, dict) else None
     if not isinstance(text, str) or not text.strip():
         return Reject(number, "the question is empty")
     if not context.strip():
         return Reject(number, "its passage is empty")
-    if item.get("is_impossible") is True:
+    if item.get("is_impossible") is True or not answered:
         return Question(text, passage, line=number)
     answers = item.get("answers")
     if not isinstance(answers, list):

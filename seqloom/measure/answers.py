@@ -95,9 +95,10 @@ def rankings(score: np.ndarray, right: np.ndarray, group: np.ndarray) -> dict[st
     a right candidate counting 0.
     """
     names, first, inverse = np.unique(group, return_index=True, return_inverse=True)
+    members = np.split(np.argsort(inverse, kind="stable"), np.cumsum(np.bincount(inverse))[:-1])
     parts = {name: np.zeros((len(names), 2)) for name in ("map", "mrr", "map_all", "mrr_all")}
     for place, number in enumerate(np.argsort(first)):
-        rows = np.flatnonzero(inverse == number)
+        rows = members[number]
         values = average_precision(score[rows], right[rows])
         clean = 0 < right[rows].sum() < len(rows)
         for name, value in zip(("map", "mrr"), values, strict=True):

@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from seqloom.data.splits import grouped
+
 # Han, kana and compatibility ideographs are words of their own; all else by spaces and punctuation
 _SINGLE = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 _PIECE = re.compile(rf"[{_SINGLE}]|[^\W{_SINGLE}]+|[^\w\s]")
@@ -20,6 +22,7 @@ _RARITIES = 6  # buckets of log(passages / passages that hold the word)
 _RUN = 4  # steps in a row that the other part also has, at most told
 _SHARES = 8  # buckets of the share of the question that stands near a step
 _SHAPES = 6
+QUESTION_SHARE = 4  # a question may take a quarter of the steps
 FEATURES = (3, 3, _RARITIES, _RUN + 1, _SHARES, _SHAPES)
 
 
@@ -165,3 +168,80 @@ def runs(own: list[str], other: list[str]) -> np.ndarray:
         for i in here:
             found[i : i + length] = length
     return found
+
+
+class Window(NamedTuple):
+    """One stretch of a passage behind its question."""
+
+    steps: np.ndarray  # (T, 7)
+    first: int  # piece of the passage that its first step is
+    asked: int  # steps of the question: the separator stands there, and means no answer
+
+
+def cut_windows(asked: Asked, question: Pieces, passage: Pieces, longest: int, stride: int) -> list[Window]:
+    """Return windows of at most `longest` steps that cover the passage, each `stride` pieces behind the one before."""
+    question = question.first(longest // QUESTION_SHARE)
+    whole = asked.steps(question, passage).astype(np.uint16)
+    head, count = len(question.words) + 1, len(passage.words)
+    room = longest - head
+    firsts = range(0, max(count - room, 0) + stride, stride)
+    return [
+        Window(np.concatenate([whole[:head], whole[head + first : head + first + room]]), first, head - 1)
+        for first in firsts
+    ]
+
+
+def span_in(window: Window, passage: Pieces, spans: tuple[tuple[int, int], ...]) -> tuple[int, int]:
+    """Return the first and the last step of the answer that is given most often; the separator where it is not here."""
+    nowhere = (window.asked, window.asked)
+    if not spans:
+        return nowhere
+    start, end = Counter(spans).most_common(1)[0][0]
+    first = int(np.searchsorted(passage.end, start, side="right"))
+    last = int(np.searchsorted(passage.start, end, side="left")) - 1
+    shown = len(window.steps) - window.asked - 1
+    if not window.first <= first <= last < window.first + shown:
+        return nowhere
+    return first - window.first + window.asked + 1, last - window.first + window.asked + 1
+
+
+def split(
+    task: Any, files: list[np.ndarray], about: np.ndarray, own: np.ndarray, seed: int, subject: str
+) -> tuple[list[np.ndarray], int]:
+    """Return the rows of training, validation and test, and how many were dropped since they repeat another.
+
+    Of equal rows test's stay, then validation's.
+
+    Args:
+        task: says which of dev and test have files of their own.
+        files: rows of each file, in the order data, dev, test.
+        about: (n,) key of what rows are kept together by where a file is split.
+        own: (n,) key of each row.
+        seed: of the split.
+        subject: what `about` is, in words, for a message.
+
+    Raises:
+        ValueError: there is too little to split, or nothing is left of a part.
+    """
+    data, *others = files
+    test = others.pop() if task.test is not None else None
+    validation = others.pop() if task.dev is not None else None
+    missing = [task.validation for part in (validation, test) if part is None]
+    if len(np.unique(about[data])) <= len(missing):
+        raise ValueError(
+            f"'{task.data}' has rows of {len(np.unique(about[data]))} {subject}, and none may stand in two of "
+            f"{len(missing) + 1} splits; give more, or files of their own with --dev and --test"
+        )
+    drawn = [data[rows] for rows in grouped(about[data], None, (1 - sum(missing), *missing), seed)]
+    train, *rest = drawn
+    validation = rest.pop(0) if validation is None else validation
+    test = rest.pop(0) if test is None else test
+    parts: list[np.ndarray] = []
+    known = np.zeros(0, dtype=own.dtype)
+    for name, rows in (("test", test), ("validation", validation), ("training", train)):
+        kept = rows[np.sort(np.unique(own[rows], return_index=True)[1])]
+        parts.insert(0, kept[~np.isin(own[kept], known)])
+        known = np.concatenate([known, own[kept]])
+        if not len(parts[0]):
+            raise ValueError(f"every row of {name} stands in the other files too; give files that are not the same")
+    return parts, sum(map(len, files)) - sum(map(len, parts))

@@ -3,7 +3,6 @@
 import functools
 import json
 import re
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePath
 from typing import Any, NamedTuple
@@ -13,28 +12,30 @@ import torch
 
 from seqloom.data.batches import Packed
 from seqloom.data.questions import Grouped, Passages, Question, read_passages
-from seqloom.data.splits import grouped, keys
+from seqloom.data.splits import keys
 from seqloom.data.text import read_text
 from seqloom.measure.answers import match_characters, match_words
 from seqloom.measure.scores import Scores
 from seqloom.model.frontend import Words
 from seqloom.model.head_span import Span, best_spans
-from seqloom.tasks._asked import FEATURES, PASSAGE, Asked, Pieces, by_characters, pieces
+from seqloom.tasks._asked import (
+    FEATURES,
+    PASSAGE,
+    Asked,
+    Pieces,
+    Window,
+    by_characters,
+    cut_windows,
+    pieces,
+    span_in,
+    split,
+)
 from seqloom.tasks.task import Coding, Opened, evaluate, respond
 
 _REACH = 12  # steps to each side in which words of the question count as near
-_QUESTION_SHARE = 4  # a question may take a quarter of a window
 _SENTENCE = re.compile(r"[^.!?。！？；\n]+[.!?。！？；\n]*")
 _BATCH = 32  # windows at a time, where a user asks
 _MATCHES = {"words": match_words, "characters": match_characters}
-
-
-class Window(NamedTuple):
-    """One stretch of a passage behind its question."""
-
-    steps: np.ndarray  # (T, 7)
-    first: int  # piece of the passage that its first step is
-    asked: int  # steps of the question: the separator stands there, and means no answer
 
 
 class _Read(NamedTuple):
@@ -61,7 +62,7 @@ def open_extraction(task: Any, seed: int) -> Opened:
         raise ValueError(
             f"no question of '{task.data}' has an answer that stands in its passage; nothing can be learnt"
         )
-    parts[0] = np.array(train)
+    not_learnable, parts[0] = len(parts[0]) - len(train), np.array(train)
     used = sorted({read.questions[i].passage for i in train})
     asked = Asked.learn(
         [read.cut[p] for p in used], [read.asked[i] for i in train], task.vocabulary or 20_000, reach=_REACH
@@ -90,6 +91,7 @@ def open_extraction(task: Any, seed: int) -> Opened:
             **_account(task, files, read, parts),
             **{name: len(split) for name, split in splits.items()},
             "duplicates_dropped": dropped,
+            "not_learnable": not_learnable,  # training questions whose answers stand nowhere in their passage
             "match": match,
             "vocabulary": asked.vocabulary,
             "no_answer_is_an_answer": none,
@@ -186,22 +188,8 @@ def _split(task: Any, read: _Read, seed: int) -> tuple[list[np.ndarray], int]:
     own = keys(" ".join([*cut.words, str(key)]) for cut, key in zip(read.asked, about.tolist(), strict=True))
     both = zip(read.asked, read.questions, strict=True)
     usable = np.array([bool(asked.words) and bool(read.cut[question.passage].words) for asked, question in both])
-    given = [np.flatnonzero((read.file == number) & usable) for number in range(int(read.file.max(initial=0)) + 1)]
-    test = given.pop() if task.test is not None else None
-    validation = given.pop() if task.dev is not None else None
-    missing = [task.validation for part in (validation, test) if part is None]
-    kept = iter(grouped(about[given[0]], None, (1 - sum(missing), *missing), seed) if missing else [])
-    train = given[0][next(kept)] if missing else given[0]
-    validation = given[0][next(kept)] if validation is None else validation
-    test = given[0][next(kept)] if test is None else test
-    parts: list[np.ndarray] = []
-    known = np.zeros(0, dtype=own.dtype)
-    for rows in (test, validation, train):
-        _, first = np.unique(own[rows], return_index=True)
-        rows = rows[np.sort(first)]
-        parts.insert(0, rows[~np.isin(own[rows], known)])
-        known = np.concatenate([known, own[rows]])
-    return parts, int(usable.sum()) - sum(map(len, parts))
+    files = [np.flatnonzero((read.file == number) & usable) for number in range(len(_paths(task)))]
+    return split(task, files, about, own, seed, "passages")
 
 
 def _windows(task: Any, asked: Asked, read: _Read, rows: np.ndarray) -> tuple[list[Window], np.ndarray, np.ndarray]:
@@ -215,35 +203,8 @@ def _windows(task: Any, asked: Asked, read: _Read, rows: np.ndarray) -> tuple[li
         for window in cut_windows(asked, read.asked[row], passage, task.max_length, task.stride):
             windows.append(window)
             group.append(row)
-            target.append(_target(window, passage, question.spans))
+            target.append(span_in(window, passage, question.spans))
     return windows, np.array(group), np.array(target, dtype=np.int64)
-
-
-def cut_windows(asked: Asked, question: Pieces, passage: Pieces, longest: int, stride: int) -> list[Window]:
-    """Return windows of at most `longest` steps that cover the passage, each `stride` pieces behind the one before."""
-    question = question.first(longest // _QUESTION_SHARE)
-    whole = asked.steps(question, passage).astype(np.uint16)
-    head, count = len(question.words) + 1, len(passage.words)
-    room = longest - head
-    firsts = range(0, max(count - room, 0) + stride, stride)
-    return [
-        Window(np.concatenate([whole[:head], whole[head + first : head + first + room]]), first, head - 1)
-        for first in firsts
-    ]
-
-
-def _target(window: Window, passage: Pieces, spans: tuple[tuple[int, int], ...]) -> tuple[int, int]:
-    """Return the first and the last step of the answer that is given most often; the separator where it is not here."""
-    nowhere = (window.asked, window.asked)
-    if not spans:
-        return nowhere
-    start, end = Counter(spans).most_common(1)[0][0]
-    first = int(np.searchsorted(passage.end, start, side="right"))
-    last = int(np.searchsorted(passage.start, end, side="left")) - 1
-    shown = len(window.steps) - window.asked - 1
-    if not window.first <= first <= last < window.first + shown:
-        return nowhere
-    return first - window.first + window.asked + 1, last - window.first + window.asked + 1
 
 
 def _floor(asked: Asked, read: _Read, rows: np.ndarray, match: str) -> float:
@@ -275,7 +236,7 @@ def _account(task: Any, files: list[Passages], read: _Read, parts: list[np.ndarr
 def _items(task: Any, path: Path) -> Iterator[dict[str, Any]]:
     """Yield {"question", "context"} of a SQuAD-style file, or of one with a JSON object a line."""
     if path.name.lower().removesuffix(".gz").endswith(".json"):
-        found = read_passages(path, task.encoding, allow_rejects=True)
+        found = read_passages(path, task.encoding, task.allow_rejects, answered=False)
         for question in found.questions:
             yield {"question": question.text, "context": found.passages[question.passage]}
         return

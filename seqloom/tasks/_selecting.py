@@ -11,12 +11,12 @@ import torch
 
 from seqloom.data.batches import Packed
 from seqloom.data.questions import Candidates, Grouped, read_candidates
-from seqloom.data.splits import grouped, keys
+from seqloom.data.splits import keys
 from seqloom.measure.answers import rankings
 from seqloom.measure.scores import Scores
 from seqloom.model.frontend import Words
 from seqloom.model.head import Labels
-from seqloom.tasks._asked import FEATURES, Asked, Pieces, pieces
+from seqloom.tasks._asked import FEATURES, QUESTION_SHARE, Asked, Pieces, pieces, split
 from seqloom.tasks.task import Coding, Opened, evaluate
 
 _BATCH = 64  # pairs at a time, where a user asks
@@ -35,7 +35,8 @@ def open_selection(task: Any, seed: int) -> Opened:
     cut = {part: pieces(part) for pair in text for part in pair}
     asked_of = keys(" ".join(cut[question].words) for question, _ in text)
     pair_key = keys(" ".join([*cut[question].words, "\0", *cut[candidate].words]) for question, candidate in text)
-    parts, dropped = _split(task, [len(table.right) for table in tables], asked_of, pair_key, seed)
+    files = np.split(np.arange(len(text)), np.cumsum([len(table.right) for table in tables])[:-1])
+    parts, dropped = split(task, files, asked_of, pair_key, seed, "questions")
     for name, rows in zip(("training", "validation", "test"), parts, strict=True):
         _check_both(task, name, right[rows], asked_of[rows])
     train = parts[0]
@@ -119,8 +120,7 @@ def _judge(model: Any, batch: Any, output: torch.Tensor) -> dict[str, torch.Tens
 
 
 def _steps(asked: Asked, question: Pieces, candidate: Pieces, longest: int) -> np.ndarray:
-    # the question comes first: a candidate is cut at its end, where it must be
-    return asked.steps(question, candidate)[:longest].astype(np.uint16)
+    return asked.steps(question.first(longest // QUESTION_SHARE), candidate)[:longest].astype(np.uint16)
 
 
 def _read(task: Any, path: str) -> Candidates:
@@ -136,32 +136,10 @@ def _read(task: Any, path: str) -> Candidates:
     )
 
 
-def _split(
-    task: Any, sizes: list[int], asked_of: np.ndarray, pair_key: np.ndarray, seed: int
-) -> tuple[list[np.ndarray], int]:
-    """Return the rows of training, validation and test, and how many repeat others: test's stay, then validation's."""
-    starts = np.cumsum([0, *sizes])
-    files = [np.arange(low, high) for low, high in zip(starts, starts[1:], strict=False)]
-    test = files.pop() if task.test is not None else None
-    validation = files.pop() if task.dev is not None else None
-    missing = [share for share, given in ((task.validation, validation), (task.validation, test)) if given is None]
-    kept = iter(grouped(asked_of[files[0]], None, (1 - sum(missing), *missing), seed) if missing else [])
-    train = files[0][next(kept)] if missing else files[0]
-    validation = files[0][next(kept)] if validation is None else validation
-    test = files[0][next(kept)] if test is None else test
-    parts: list[np.ndarray] = []
-    known = np.zeros(0, dtype=pair_key.dtype)
-    for rows in (test, validation, train):
-        _, first = np.unique(pair_key[rows], return_index=True)
-        rows = rows[np.sort(first)]
-        parts.insert(0, rows[~np.isin(pair_key[rows], known)])
-        known = np.concatenate([known, pair_key[rows]])
-    return parts, len(pair_key) - sum(map(len, parts))
-
-
 def _check_both(task: Any, name: str, right: np.ndarray, group: np.ndarray) -> None:
-    held = [set(right[group == one].tolist()) for one in np.unique(group)]
-    if {0, 1} not in held:
+    group = np.unique(group, return_inverse=True)[1]
+    held = np.bincount(group, right)
+    if not ((held > 0) & (held < np.bincount(group))).any():
         raise ValueError(
             f"no question of the {name} split of '{task.data}' has both a right and a wrong candidate, so that nothing "
             f"can be ranked; is column '{task.label}' 1 for right answers, and does a question stand in several rows?"
