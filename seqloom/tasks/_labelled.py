@@ -70,10 +70,13 @@ def split_rows(task: Labelled, labels: Sequence[str], given: Sequence[str], seed
         seed: the same one gives the same split.
 
     Raises:
-        ValueError: one class only, a class with too few rows, or one of the test data that training never shows.
+        ValueError: nothing to learn from, one class only, a class with too few rows, or one of the test data that
+            training never shows.
     """
     counts = Counter(labels)
     need = 3 if task.test is None else 2
+    if not labels:
+        raise ValueError(f"every example of '{task.data}' stands in '{task.test}' too; give others to test on")
     if len(counts) < 2:
         raise ValueError(f"all {len(labels)} examples of '{task.data}' have the label '{labels[0]}'; give two or more")
     if rare := [name for name, count in counts.items() if count < need]:
