@@ -23,7 +23,7 @@ experiments = [
             test=str(FOLDER / "t10k-images-idx3-ubyte.gz"),
         ),
         model=CNNLSTM(width=64, layers=2),
-        budget=Budget(steps=2000),
+        budget=Budget(steps=1000),
         optimizer=Optimizer(batch_size=32, learning_rate=2e-3),
     )
 ]
