@@ -24,21 +24,21 @@ from seqloom.model.ctc import greedy, least_steps, search
 from seqloom.model.frontend import Patches
 from seqloom.model.head import Transcript
 from seqloom.tasks._listening import Gathered, Listening, gather, listened, path_items
-from seqloom.tasks.task import Coding, Opened, Watch, evaluate
+from seqloom.tasks.task import Coding, Opened, Task, Watch, evaluate
 
 _UNKNOWN = "\N{REPLACEMENT CHARACTER}"  # a character that training never shows: no answer has it
 _TESTED = 10  # joined utterances of training for one of validation, and one of test
 
 
-class Transcribe(Listening):
+class Transcribe(Listening, Task):
     """Write down what is said, learnt from a folder of recordings and a table of their transcripts.
 
-    One example, of rate=8000, mels=40, frames=2:
+    One example, of rate=8000, mels=40, frames=3:
 
         file,text
         ann/0017.wav,three five nine
 
-        inputs    210 steps of 2 x 40 log energies
+        inputs    70 steps of 3 x 40 log energies
         target    t h r e e _ f i v e _ n i n e
 
     The model says a character or a blank at every step; without repeats and blanks they are the transcript. Scored
@@ -65,6 +65,7 @@ class Transcribe(Listening):
     text_column: str | int = "text"  # column of the transcripts, likewise
     test_audio: str | None = None  # folder to test on; None: part of the recordings
     test_text: str | None = None  # table of its transcripts
+    frames: int = pydantic.Field(default=3, gt=0)  # frames of 10 ms that make a step
     lower: bool = True  # read upper case as lower case
     digits: bool = False  # spell digits as English words: 3 is three
     joined: int = pydantic.Field(default=0, ge=0)  # utterances joined from recordings of single words; 0: none

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tones import words_folder
 
 from seqloom.core.registry import catalog
 from seqloom.core.spec import resolve
@@ -183,6 +184,22 @@ def questions_file(folder: Path) -> str:
     return str(path)
 
 
+def words_file(folder: Path) -> str:
+    return str(words_folder(folder))
+
+
+def answers_file(folder: Path) -> str:
+    """Write questions whose answers repeat two of their words."""
+    generator = np.random.default_rng(0)
+    lines = ["text,answer"]
+    for i in range(400):
+        words = [WORDS[j] for j in generator.integers(0, len(WORDS), size=3)]
+        lines.append(f"what of the {words[0]} and the {words[1]} {i},the {words[0]} is fine")
+    path = folder / "answers.csv"
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return str(path)
+
+
 # law name -> (task, settings small enough for a test, file it reads)
 SMALL: dict[str, tuple[str, dict[str, Any], Callable[[Path], str] | None]] = {
     "language": ("language", {"length": 32}, text_file),
@@ -192,6 +209,8 @@ SMALL: dict[str, tuple[str, dict[str, Any], Callable[[Path], str] | None]] = {
     "classify-pictures": ("classify", {"view": "rows", "shift": 1}, pictures_file),
     "classify-patches": ("classify", {"view": "patches"}, pictures_file),
     "classify-clips": ("classify", {}, clips_file),
+    "classify-sounds": ("classify", {"pattern": "{label}_{speaker}_{n}", "mels": 16}, words_file),
+    "transcribe": ("transcribe", {"pattern": "{text}_{speaker}_{n}", "joined": 200, "most": 4, "mels": 16}, words_file),
     "moving": ("moving", {"directions": 4, "frames": 6, "side": 10, "examples": 2000}, None),
     "digits-rows": ("digits", {"view": "rows"}, None),
     "digits-pixels": ("digits", {"view": "pixels"}, None),
@@ -206,6 +225,7 @@ SMALL: dict[str, tuple[str, dict[str, Any], Callable[[Path], str] | None]] = {
     "tag": ("tag", {}, tagged_file),
     "tag-linear": ("tag", {"crf": False, "characters": 0}, tagged_file),
     "converse": ("converse", {"intent": "intent"}, questions_file),
+    "converse-generate": ("converse", {"objective": "generate", "answer": "answer", "beams": 2}, answers_file),
     "recommend": ("recommend", {"dropout": 0.0}, purchases_file),
     "translate": ("translate", {"vocabulary": 400, "beams": 2, "smoothing": 0.0}, pairs_file),
     "answer-extract": ("answer", {}, passages_file),
@@ -222,7 +242,8 @@ def _one_thread() -> None:
 @pytest.fixture(scope="module", params=[name for name, (task, *_) in SMALL.items() if task in catalog("tasks")])
 def task(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Task:
     name, settings, make = SMALL[request.param]
-    file = {"data": make(tmp_path_factory.mktemp(name))} if make else {}
+    field = "audio" if name == "transcribe" else "data"
+    file = {field: make(tmp_path_factory.mktemp(name))} if make else {}
     return resolve(Task, {"name": name, **settings, **file})
 
 
@@ -259,7 +280,9 @@ def splits(opened: Opened) -> dict[str, Examples]:
 def contents(examples: Examples) -> list[bytes]:
     kept: list[bytes] = []
     for row, length in enumerate(examples.lengths):
-        kept.append(examples.batch(np.array([row])).inputs[0, :length].numpy().tobytes())
+        batch = examples.batch(np.array([row]))
+        source = b"" if batch.source is None else batch.source.numpy().tobytes()
+        kept.append(source + batch.inputs[0, :length].numpy().tobytes())
     return kept
 
 
