@@ -16,6 +16,7 @@ from seqloom.data.batches import Examples
 from seqloom.tasks.converse import Converse
 from seqloom.tasks.task import Interface, Opened
 from seqloom.zoo.gru import GRUStack
+from seqloom.zoo.seq2seq import Seq2Seq
 
 needs_data = pytest.mark.skipif(data_dir() is None, reason="no real data sets: set SEQLOOM_DATA")
 FILLING = ["please", "could", "you", "tell", "me", "what", "happens", "when", "i", "want", "my", "card", "money"]
@@ -162,9 +163,46 @@ def test_questions_to_answer_are_read_from_tables_and_from_lines(tmp_path: Path)
         coding.answers(model_of(task.open()), ["a", "  "])
 
 
+def test_answers_are_written_and_beside_a_floor_that_retrieves_them(tmp_path: Path) -> None:
+    rows = [(f"how much is {word} {i}", "", f"{word} is cheap") for i in range(40) for word in ("bread", "milk", "tea")]
+    task = Converse(data=table(tmp_path / "a.csv", rows), answer="answer", objective="generate")
+    opened = task.open()
+    # a question that shares the word knows the answer, unless it shares the number too
+    assert opened.metric == "chrf" and opened.floor > 80 and "shares most" in opened.floor_of
+    assert opened.facts["answers"] == 3 and opened.facts["rows_in"] == 120
+    kept = Interface.restored(task, json.loads(json.dumps(opened.interface())))
+    for architecture in (Seq2Seq(width=16, layers=1), GRUStack(width=16, layers=1)):
+        model = architecture.model(opened.frontend, opened.head, opened.causal, opened.source).build(seed=0)
+        values = opened.score(model, opened.test, limit=4).values()
+        assert {"chrf", "bleu", "perplexity", "bits_per_token"} <= set(values)
+        assert opened.coding.answers is not None and kept.coding.answers is not None
+        asked = ["how much is tea", "how much is bread 5 or milk"]
+        found = kept.coding.answers(model, asked)
+        assert found == opened.coding.answers(model, asked) and [set(answer) for answer in found] == [{"answer"}] * 2
+        assert found[:1] == opened.coding.answers(model, asked[:1])  # as alone
+        with pytest.raises(ValueError, match="question 1 is empty"):
+            kept.coding.answers(model, [" "])
+
+
+def test_equal_questions_with_other_answers_stand_in_one_split(tmp_path: Path) -> None:
+    rows = [(f"question {i % 30}", "", f"answer {i}") for i in range(90)]
+    opened = Converse(data=table(tmp_path / "a.csv", rows), answer="answer", objective="generate").open()
+    asked = [
+        {part.batch(np.array([row])).source.numpy().tobytes() for row in range(len(part))}  # type: ignore[union-attr]
+        for part in (opened.train, opened.validation, opened.test)
+    ]
+    assert list(map(len, asked)) == [24, 3, 3] and len(set.union(*asked)) == 30
+    few = table(tmp_path / "b.csv", rows[:2])
+    with pytest.raises(ValueError, match="has 2 different questions; 3 or more"):
+        Converse(data=few, answer="answer", objective="generate").open()
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
+        ({"intent": "intent", "objective": "generate"}, "name --answer, leave --intent out"),
+        ({"answer": "answer", "objective": "generate", "held_out": 0.2}, "held_out has no effect with objective=gen"),
+        ({"intent": "intent", "beams": 2}, "beams has no effect with objective=intent"),
         ({}, "name the column of the intents"),
         ({"intent": "text"}, "must be different ones"),
         ({"intent": "intent", "answer": "intent"}, "must be different ones"),
