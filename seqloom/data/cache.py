@@ -94,7 +94,7 @@ def prepared(files: Sequence[Path], settings: Any, build: Builder) -> Prepared:
     folder = cache_dir() / _FOLDER
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with _locked(folder / f"{key}.lock"):
+        with locked(folder / f"{key}.lock"):
             return _entry(folder / key, build)
     except OSError as error:
         raise ValueError(
@@ -178,7 +178,8 @@ def _sync(path: Path) -> None:
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[None]:
+def locked(path: Path) -> Iterator[None]:
+    """Inside, hold the lock of a file; wait for whoever holds it. It ends with the process."""
     handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
         try:
