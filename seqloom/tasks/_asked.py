@@ -160,12 +160,14 @@ class Asked:
 def runs(own: list[str], other: list[str]) -> np.ndarray:
     """Return for each word how long the longest stretch around it is that both texts have, at most 4. Work O(T)."""
     found = np.zeros(len(own), dtype=np.int64)
+    starts, others = range(len(own)), range(len(other))
     for length in range(1, _RUN + 1):
-        known = {tuple(other[i : i + length]) for i in range(len(other) - length + 1)}
-        here = [i for i in range(len(own) - length + 1) if tuple(own[i : i + length]) in known]
-        if not here:
-            break
-        for i in here:
+        # a stretch can only be longer where it was one step shorter
+        theirs = {tuple(other[i : i + length]) for i in others if i + length <= len(other)}
+        starts = [i for i in starts if i + length <= len(own) and tuple(own[i : i + length]) in theirs]
+        mine = {tuple(own[i : i + length]) for i in starts}
+        others = [i for i in others if tuple(other[i : i + length]) in mine]
+        for i in starts:
             found[i : i + length] = length
     return found
 
