@@ -1,4 +1,7 @@
-"""One model of a bench: its calls at the length it is set to, and what is known of it so far."""
+"""One model of a bench: its calls at the length it is set to, and what is known of it so far.
+
+A model that needs a source reads the same tokens with its encoder first, as long as what it then goes through.
+"""
 
 from collections.abc import Callable
 
@@ -8,6 +11,7 @@ import torch
 from seqloom.core.types import FRESH, State
 from seqloom.model.frontend import Tokens
 from seqloom.model.head import NextToken
+from seqloom.model.mixer import Memory
 from seqloom.model.model import Model
 from seqloom.zoo.architecture import Architecture, count_parameters, fit_width
 
@@ -21,8 +25,9 @@ class Subject:
         self, name: str, architecture: Architecture, parameters: int, vocabulary: int, device: torch.device, seed: int
     ) -> None:
         frontend, head = Tokens(vocabulary=vocabulary), NextToken(vocabulary=vocabulary)
-        fitted = fit_width(architecture, frontend, head, True, parameters)
-        spec = fitted.model(frontend, head, True)
+        source = frontend if architecture.needs == "source" else None
+        fitted = fit_width(architecture, frontend, head, True, parameters, source)
+        spec = fitted.model(frontend, head, True, source)
         self.name, self.family, self.digest = name, fitted.family, spec.digest()
         self.parameters = count_parameters(spec, embeddings=False)
         self.model: Model = spec.build(seed).to(device)
@@ -51,14 +56,18 @@ class Subject:
     def train_step(self) -> None:
         """Forward, backward, update."""
         self.optimizer.zero_grad()
-        output, _ = self.model(self.tokens[:, :-1])
+        output, _ = self.model(self.tokens[:, :-1], memory=self.memory())
         self.model.head.loss(output, self.tokens[:, 1:]).backward()
         self.optimizer.step()
 
     def prefill(self) -> State:
         """Read the prompt; return the state after it."""
         with torch.no_grad():
-            return self.model(self.tokens[:, :-1], FRESH)[1]
+            return self.model(self.tokens[:, :-1], FRESH, memory=self.memory())[1]
+
+    def memory(self) -> Memory | None:
+        """Return what the model's encoder makes of the tokens; None where there is none."""
+        return None if self.model.encoder is None else self.model.encode(self.tokens[:, :-1])
 
     def decode(self) -> None:
         """Read one token after the prompt; the state stays, so every call does the same."""

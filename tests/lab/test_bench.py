@@ -52,6 +52,13 @@ def test_every_quantity_is_put_down_for_every_model_and_length(two) -> None:
     assert not of(rows, "skipped")
 
 
+def test_a_model_that_needs_a_source_reads_one_of_the_length() -> None:
+    rows = bench(["seq2seq"], lengths=[8], budget_s=60, **SMALL)
+    for what in (*PHASES, "state_bytes"):
+        (row,) = of(rows, what, model="seq2seq", length=8)
+        assert row.value > 0
+
+
 def test_rates_follow_from_the_medians(two) -> None:
     rows, _, _ = two
     for row in of(rows, "tokens_per_s"):
