@@ -28,8 +28,8 @@ experiments = [
             test_target=str(FOLDER / "test_2016_flickr.de"),
             vocabulary=6000,
         ),
-        model=Transformer(width=256, layers=3, heads=4, dropout=0.2),
-        budget=Budget(epochs=12),
+        model=Transformer(width=256, layers=3, heads=4, dropout=0.25),
+        budget=Budget(epochs=16),
         optimizer=Optimizer(batch_size=64, learning_rate=1e-3, weight_decay=0.05, warmup=0.1, final=0.02),
     )
 ]
