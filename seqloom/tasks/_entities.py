@@ -45,4 +45,5 @@ def _answer(sentence: Sentence, spans: list[Span]) -> dict[str, Any]:
             first, last = sentence.places[span.start][0], sentence.places[span.end - 1][1]
             entity |= {"text": sentence.text[first:last], "start_character": first, "end_character": last}
         entities.append(entity)
-    return {"tokens": sentence.tokens, "entities": entities}
+    asked = {} if sentence.text is None else {"input": sentence.text}
+    return {**asked, "tokens": sentence.tokens, "entities": entities}

@@ -46,7 +46,7 @@ class Tag(Task):
 
     metric: ClassVar[str] = "f1"
     better: ClassVar[str] = "higher"
-    models: ClassVar[tuple[str, ...]] = ("bilstm", "gru", "transformer", "lstm_transformer")
+    models: ClassVar[tuple[str, ...]] = ("lstm", "gru", "transformer", "lstm_transformer")
     source: ClassVar[tuple[str, ...]] = (
         "lample2016",
         "Lample, G. and Ballesteros, M. and Subramanian, S. and Kawakami, K. and Dyer, C.",

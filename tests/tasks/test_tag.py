@@ -191,7 +191,7 @@ def test_answers_are_entities_in_words_also_from_a_restored_interface(tmp_path: 
         **{"text": "New Lima", "label": "LOC", "start": 3, "end": 5},
         **{"start_character": 11, "end_character": 19},
     }
-    assert one["entities"][0]["text"] == "Eve" and none == {"tokens": [], "entities": []}
+    assert one["entities"][0]["text"] == "Eve" and none == {"input": "", "tokens": [], "entities": []}
     assert opened.score(model, opened.test).value("f1") == 1.0
     with pytest.raises(ValueError, match="no encoding of tag"):
         task.coding({"words": []})
