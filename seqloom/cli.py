@@ -23,6 +23,8 @@ from seqloom.cli_options import with_options
 from seqloom.cli_output import Answer, Stream, to_json
 from seqloom.cli_verbs import VERBS
 from seqloom.core import runtime
+from seqloom.data.telling import telling
+from seqloom.train.progress import Stages
 
 HELP = "Choose, train, parallelise and ship sequence models: recurrent, attention, or both."
 EPILOGUE = (
@@ -48,7 +50,8 @@ def run(words: list[str]) -> int:
     words = [word for word in words if word not in flags]
     warnings.showwarning = warn
     try:
-        answer = build(words)(words, exit_on_error=False, print_error=False, result_action="return_value")
+        with telling(Stages()):
+            answer = build(words)(words, exit_on_error=False, print_error=False, result_action="return_value")
         if isinstance(answer, Answer):
             print(to_json(answer.data) if "--json" in flags else answer.text, flush=True)
         elif isinstance(answer, Stream):

@@ -8,12 +8,12 @@ from seqloom.core import registry
 
 
 def list_(folder: str | None = None) -> Answer:
-    """List what there is: mixers, models, tasks, kernels, plans.
+    """List what there is: mixers, models, tasks, kernels, plans, sources.
 
     Parameters
     ----------
     folder
-        only this: mixers, models, tasks, kernels or plans
+        only this: mixers, models, tasks, kernels, plans or sources
     """
     found: dict[str, Any] = {
         "mixers": _entries("mixers"),
@@ -21,6 +21,7 @@ def list_(folder: str | None = None) -> Answer:
         "tasks": _entries("tasks"),
         "kernels": registry.kernels(),
         "plans": _plans(),
+        "sources": _sources(),
     }
     if folder is not None:
         if folder not in found:
@@ -50,6 +51,23 @@ def _plans() -> dict[str, Any]:
         }
         for axis in registry.read_class("parallel/plan.py", "Plan").fields
     }
+
+
+def _sources() -> dict[str, Any]:
+    from seqloom.data.named import named, names
+
+    found: dict[str, Any] = {}
+    for name in names():
+        source = named(name)
+        key, author, title, year, where = source.citation
+        found[name] = {
+            "summary": f"{source.title}. For {', '.join(source.tasks)}. {source.licence}. {author} {year}",
+            "licence": source.licence,
+            "citation": {"key": key, "author": author, "title": title, "year": year, "where": where},
+            "tasks": list(source.tasks),
+            "urls": [download.url for download in source.downloads],
+        }
+    return found
 
 
 def _lines(items: dict[str, Any]) -> str:

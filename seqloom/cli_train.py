@@ -197,6 +197,7 @@ def _experiment_of(
         ValueError: an option was given that is not as it is there.
     """
     from seqloom.core.spec import resolve, to_data
+    from seqloom.data.named import with_source
     from seqloom.train.directory import differences, read_record
     from seqloom.train.experiment import Experiment
 
@@ -210,7 +211,7 @@ def _experiment_of(
     differing = differences(named, {**named, **{name: value for name, value in names.items() if value is not None}})
     if not differing:
         asked = {**there, **{name: value for name, value in fields.items() if value is not None}}
-        asked["task"] = {**there["task"], **given.task}
+        asked["task"] = {**there["task"], **with_source(there["task"]["name"], given.task)}
         asked["model"] = {**there["model"], **given.model}
         asked["optimizer"] = {**there["optimizer"], **given.optimizer}
         if any(value is not None for value in length.values()):
@@ -248,12 +249,13 @@ def _new_experiment(
     given: Given,
 ) -> Any:
     from seqloom.core.spec import resolve
+    from seqloom.data.named import with_source
     from seqloom.lab.finetune import finetune
     from seqloom.tasks.task import Task
     from seqloom.train.experiment import Experiment
 
     budget = _budget(length)
-    settings = {"name": task, **given.task}
+    settings = {"name": task, **with_source(task, given.task)}
     rest: dict[str, Any] = {"architecture": given.model, "seed": seed, "settings": given.optimizer, **sizes}
     if begin is not None:
         return finetune(begin, settings, budget, model=model, **rest)

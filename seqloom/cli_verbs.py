@@ -56,6 +56,7 @@ def compare(
         replace the run in the run directory
     """
     from seqloom.core.spec import resolve
+    from seqloom.data.named import with_source
     from seqloom.lab.compare import compare as run
     from seqloom.lab.comparison import MODELS, TASKS, Comparison
     from seqloom.tasks.task import Task
@@ -65,7 +66,8 @@ def compare(
     if "width" in given.model:
         raise ValueError(f"--width {given.model['width']}: compare brings models to equal size; give --parameters N")
     task = task or inferred_task(given)
-    tasks = [{"name": task, **each} for each in each_of(given.task)] if task else [{"name": name} for name in TASKS]
+    each = [with_source(task, settings) for settings in each_of(given.task)] if task else []
+    tasks = [{"name": task, **settings} for settings in each] if task else [{"name": name} for name in TASKS]
     values = tuple(resolve(Task, item) for item in tasks)
     suited = values[0].models if task else ()
     names = split_names(models) if models is not None else list(suited or MODELS)

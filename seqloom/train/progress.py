@@ -96,6 +96,29 @@ class Board:
         return show
 
 
+class Stages:
+    """Shows how far long work on data is, as lines: `with telling(Stages())`. Work of a few seconds shows nothing.
+
+    Args:
+        stream: where to; standard error by default.
+        every_s: seconds between lines.
+    """
+
+    def __init__(self, stream: TextIO | None = None, every_s: float = _LINE_EVERY_S) -> None:
+        self._stream = sys.stderr if stream is None else stream
+        self._every_s = every_s
+        self._last = time.monotonic()
+
+    def __call__(self, what: str, share: float | None) -> None:
+        """Tell what is being done and how much of it is; without a share, at once."""
+        now = time.monotonic()
+        if share is not None and now - self._last < self._every_s:
+            return
+        self._last = now
+        self._stream.write(what + (f": {share:.0%}" if share else "") + "\n")
+        self._stream.flush()
+
+
 def figures(event: Event) -> str:
     """Return the figures of an event in words."""
     parts = [f"loss {event.loss:.4g}"]
