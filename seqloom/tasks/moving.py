@@ -1,7 +1,7 @@
 """Moving: in which direction does a handwritten digit move? Clips for models of video, made of pictures."""
 
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 import pydantic
@@ -50,7 +50,7 @@ class MovingDigits(Task):
     )
     data: str | None = None  # idx file of pictures, also .gz; None: scikit-learn's digits
     test: str | None = None  # idx file of the pictures to test on; None: a tenth of the pictures
-    directions: Literal[4, 8] = 8  # along the sides, or between them too
+    directions: int = pydantic.Field(default=8, ge=4, le=8, multiple_of=4)  # 4: along the sides; 8: between them too
     frames: int = pydantic.Field(default=16, ge=2)  # steps
     side: int | None = pydantic.Field(default=None, gt=0)  # pixels of the canvas; None: half more than a picture
     speed: int = pydantic.Field(default=2, gt=0)  # pixels a frame, at most
