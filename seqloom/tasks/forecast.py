@@ -82,7 +82,7 @@ class Forecast(Task):
     loss: Literal["mse", "mae"] = "mse"  # of one value; quantiles have the pinball loss
     pool: Literal["last", "flatten"] = "last"  # forecast from the last vector, or from all of them side by side
     dropout: float = pydantic.Field(default=0.0, ge=0, lt=1)  # on what is forecast from
-    normalise: Literal["window", "last", "train"] = "window"  # by a window's mean and deviation, its last value, or not
+    normalise: Literal["window", "last", "train"] = "last"  # by a window's mean and deviation, its last value, or not
     split: tuple[float, float, float] = (0.7, 0.1, 0.2)  # training, validation and test: shares, or numbers of steps
     season: int | None = pydantic.Field(default=None, gt=0)  # steps; None: by the step, e.g. 24 of hours, 12 of months
     time_format: str | None = None  # such as %d/%m/%Y; None: found

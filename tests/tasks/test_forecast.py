@@ -47,7 +47,8 @@ def waves(steps: int = 400) -> dict[str, Any]:
 
 
 def opened(data: str, **settings: Any) -> Opened:
-    return resolve(Task, {"name": "forecast", "data": data, "time": "date", "horizon": 6, **settings}).open()
+    rest = {"time": "date", "horizon": 6, "normalise": "window", **settings}
+    return resolve(Task, {"name": "forecast", "data": data, **rest}).open()
 
 
 def windows(part: Any) -> SeriesWindows:
