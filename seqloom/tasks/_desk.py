@@ -118,7 +118,7 @@ class Desk:
                 rows = np.arange(start, min(start + _ROWS, len(lines)))
                 logits, mine = _read(model, examples.batch(rows).to(vectors.device))
                 chances = logits.softmax(dim=-1).max(dim=-1)
-                near = (mine @ vectors.T).topk(min(_RETRIEVED, len(vectors)), dim=-1)
+                near = (mine @ vectors.T).clamp(-1, 1).topk(min(_RETRIEVED, len(vectors)), dim=-1)
                 lists = (part.tolist() for part in (chances.indices, chances.values, near.indices, near.values))
                 found += [self._answer(*row) for row in zip(*lists, strict=True)]
         return found
