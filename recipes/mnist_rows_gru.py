@@ -25,7 +25,7 @@ experiments = [
             shift=2,
         ),
         model=GRUStack(width=96, layers=2, dropout=0.1),
-        budget=Budget(epochs=4),
+        budget=Budget(epochs=2),
         optimizer=Optimizer(batch_size=64, learning_rate=2e-3),
     )
 ]
