@@ -103,5 +103,7 @@ def _read(interface: Interface) -> str:
         return "bytes in lower case" if encoding["lower"] else "bytes"
     if frontend.kind == "tokens":
         return f"{frontend.vocabulary} {'BPE tokens of its own texts' if encoding else 'numbered tokens'}"
+    if frontend.kind == "words":
+        return f"{frontend.vocabulary} words of its own sentences"
     steps = f" in patches of {frontend.size} steps" if frontend.kind == "patches" else ""
     return f"steps of {frontend.channels} values{steps}"
