@@ -102,6 +102,12 @@ def gather(
     return Gathered(recordings, heard.features, parts, mel, found, facts)
 
 
+def lengths(features: Sequence[np.ndarray]) -> dict[str, Any]:
+    """Return how many frames recordings have, as facts."""
+    counts = [len(x) for x in features]
+    return {"length_median": float(np.median(counts)), "length_max": max(counts)}
+
+
 def _split(
     task: Listening,
     recordings: Sequence[Recording],

@@ -13,7 +13,7 @@ from seqloom.data.sounds import Ear
 from seqloom.model.frontend import Patches
 from seqloom.model.head import Labels
 from seqloom.tasks._labelled import Filed, class_names, majority_floor
-from seqloom.tasks._listening import Listening, gather, listened, path_items
+from seqloom.tasks._listening import Listening, gather, lengths, listened, path_items
 from seqloom.tasks.task import Coding, Opened
 
 _LIKELIEST = 5  # classes shown of a prediction
@@ -54,6 +54,7 @@ def open_sounds(task: Sounds, seed: int) -> Opened:
         floor_of=floor_of,
         facts={
             **found.facts,
+            **lengths(found.features),
             "test_source": task.test or task.test_where or "a part of the same recordings",
             "train": len(train),
             "validation": len(validation),

@@ -23,7 +23,7 @@ from seqloom.measure.edits import edit_distance
 from seqloom.model.ctc import greedy, least_steps, search
 from seqloom.model.frontend import Patches
 from seqloom.model.head import Transcript
-from seqloom.tasks._listening import Gathered, Listening, gather, listened, path_items
+from seqloom.tasks._listening import Gathered, Listening, gather, lengths, listened, path_items
 from seqloom.tasks.task import Coding, Opened, Task, Watch, evaluate
 
 _UNKNOWN = "\N{REPLACEMENT CHARACTER}"  # a character that training never shows: no answer has it
@@ -61,6 +61,7 @@ class Transcribe(Listening, Task):
     )
     audio: str  # folder of the recordings: .wav .flac .ogg .mp3, also in folders in it
     text: str | None = None  # table of the transcripts; None: the files' names tell them, by the pattern
+    pattern: str | None = None  # of names that tell what is said, such as "{text}_{speaker}_{n}"; None: the table does
     file_column: str | int = "file"  # column of the files' names in the folder: name, or number from 0
     text_column: str | int = "text"  # column of the transcripts, likewise
     test_audio: str | None = None  # folder to test on; None: part of the recordings
@@ -119,6 +120,7 @@ class Transcribe(Listening, Task):
             floor_of=floor_of,
             facts={
                 **found.facts,
+                **lengths(found.features),
                 "test_source": self.test_audio or self.test_where or "a part of the same recordings",
                 **{name: len(rows) for name, rows in zip(("train", "validation", "test"), found.parts, strict=True)},
                 "characters": len(alphabet),
