@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from seqloom.core.types import IGNORED
-from seqloom.data.batches import Batch, shuffled, stream
+from seqloom.data.batches import Batch, Examples, shuffled, stream
 from seqloom.data.pairs import Codec, Pairs, dictionary, padded
 from seqloom.data.parallel import Parallel, read_pairs, read_parallel, without
-from seqloom.data.tokens import BPE, Bytes, Tokenizer
+from seqloom.data.tokens import BPE, Bytes
 from seqloom.measure import formulas
 from seqloom.measure.overlap import bleu_parts, chrf_parts, signatures
 from seqloom.model.frontend import Tokens
@@ -106,10 +106,13 @@ class Translate(Task):
         Raises:
             ValueError: a file cannot be read, files differ in lines, or too few pairs can be used.
         """
-        parts = [self._train(), self._given("validation"), self._given("test")]
+        parts = [self._read("", self.data), self._read("validation_"), self._read("test_", self.test)]
         rows, repeated, shared = without(parts)
+        left_out = {"duplicates_dropped": repeated, "overlaps_dropped": shared[0]}
+        left_out["validation_overlaps_dropped"] = shared[1]
         splits = self._splits(parts, rows, seed)
-        codec = Codec(self._tokenizer([*splits[0][0], *splits[0][1]]))
+        known = [*splits[0][0], *splits[0][1]]
+        codec = Codec(BPE.learn(known, self.vocabulary) if self.tokens == "bpe" else Bytes())
         examples = [codec.pairs(*split) for split in splits]
         fits = np.flatnonzero(examples[0].longest <= self.max_length)
         if len(fits) == 0:
@@ -133,24 +136,7 @@ class Translate(Task):
             causal=True,
             floor=floor,
             floor_of=floor_of,
-            facts={
-                **_account(read),
-                "train": len(train),
-                "validation": len(examples[1]),
-                "test": len(examples[2]),
-                "duplicates_dropped": repeated,
-                "overlaps_dropped": shared[0],
-                "validation_overlaps_dropped": shared[1],
-                "too_long_dropped": len(splits[0][0]) - len(train),
-                "tokens": self.tokens,
-                "vocabulary": codec.vocabulary,
-                "source_length_median": float(np.median(examples[0].read)),
-                "target_length_median": float(np.median(examples[0].written)),
-                "length_max": int(max(part.longest.max() for part in examples)),
-                "max_length": self.max_length,
-                "beams": self.beams,
-                "signatures": signatures(judged),
-            },
+            facts={**_account(read), **self._facts(examples, train, codec, judged), **left_out},
             rejects=[
                 {"file": part.name, "line": line, "reason": reason} for part in read for line, reason in part.rejects
             ],
@@ -162,6 +148,23 @@ class Translate(Task):
             scorer=functools.partial(evaluate, judge=functools.partial(self._judge, codec, judged), formulas=_FORMULAS),
             watch=Watch("bits_per_token", "lower", evaluate),
         )
+
+    def _facts(self, examples: list[Pairs], train: Examples, codec: Codec, judged: str) -> dict[str, Any]:
+        """Return what the report tells of encoded splits, of whose first a part is trained on."""
+        return {
+            "train": len(train),
+            "validation": len(examples[1]),
+            "test": len(examples[2]),
+            "too_long_dropped": len(examples[0]) - len(train),
+            "tokens": self.tokens,
+            "vocabulary": codec.vocabulary,
+            "source_length_median": float(np.median(examples[0].read)),
+            "target_length_median": float(np.median(examples[0].written)),
+            "length_max": int(max(part.longest.max() for part in examples)),
+            "max_length": self.max_length,
+            "beams": self.beams,
+            "signatures": signatures(judged),
+        }
 
     def coding(self, encoding: Any) -> Coding:
         """Return how texts become tokens, and translations texts, from what `open` wrote."""
@@ -228,22 +231,14 @@ class Translate(Task):
         )
         return [codec.decode(row) for row in whole[:, prompt.shape[1] :].tolist()]
 
-    def _train(self) -> Parallel:
-        if self.data is not None:
-            return self._table(self.data)
-        assert self.source is not None and self.target is not None
-        return read_parallel(self.source, self.target, self.encoding, self.allow_rejects)
-
-    def _given(self, split: str) -> Parallel | None:
-        source, target = getattr(self, f"{split}_source"), getattr(self, f"{split}_target")
-        if source is not None:
-            return read_parallel(source, target, self.encoding, self.allow_rejects)
-        return self._table(self.test) if split == "test" and self.test is not None else None
-
-    def _table(self, path: str) -> Parallel:
-        columns = [self.source or "0", self.target or "1"]
-        named = [int(column) if column.isdecimal() else column for column in columns]
-        return read_pairs(path, named, self.encoding, self.header, self.allow_rejects)
+    def _read(self, split: str, table: str | None = None) -> Parallel | None:
+        """Return the pairs of a table, or of the files given for a split; None where neither is."""
+        if table is not None:
+            columns = [self.source or "0", self.target or "1"]
+            named = [int(column) if column.isdecimal() else column for column in columns]
+            return read_pairs(table, named, self.encoding, self.header, self.allow_rejects)
+        source, target = getattr(self, f"{split}source"), getattr(self, f"{split}target")
+        return None if source is None else read_parallel(source, target, self.encoding, self.allow_rejects)
 
     def _splits(self, parts: list[Parallel | None], rows: list[np.ndarray], seed: int) -> list[Part]:
         """Return the texts of training, validation and test; what is not given is taken from the first part."""
@@ -265,9 +260,6 @@ class Translate(Task):
             )
         return splits
 
-    def _tokenizer(self, texts: list[str]) -> Tokenizer:
-        return BPE.learn(texts, self.vocabulary) if self.tokens == "bpe" else Bytes()
-
 
 def _texts(part: Parallel, rows: np.ndarray) -> Part:
     return [part.source[row] for row in rows], [part.target[row] for row in rows]
@@ -280,11 +272,14 @@ def _han(texts: list[str]) -> bool:
 
 
 def _floor(train: Pairs, test: Part, codec: Codec, tokenize: str) -> tuple[float, str]:
-    """Return the better of two trivial translations of the test split, in BLEU, and what it is in codec."""
+    """Return the better of two trivial translations of the test split, in BLEU, and what it is in words."""
     best = dictionary(train, codec.vocabulary)
     tokens, offsets = codec.tokenizer.encode_batch(test[0])
     by_word = [codec.decode(row.tolist()) for row in np.split(best[tokens], offsets[1:-1])]
-    tried = {"the source itself": test[0], "each source token's steadiest companion in training": by_word}
+    tried = {
+        "the source itself": test[0],
+        "for each source token the target token that goes best with it in training": by_word,
+    }
     scores = {
         what: float(formulas.bleu(bleu_parts(texts, test[1], tokenize).sum(axis=0))) for what, texts in tried.items()
     }
