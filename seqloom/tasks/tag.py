@@ -87,29 +87,20 @@ class Tag(Task):
         shown = (token for sentence in parts["train"] for token in sentence.tokens)
         lexicon = Lexicon.learn(shown, letters, self.lower, self.min_count)
         tags = (OUTSIDE, *(f"{part}-{label}" for label in labels for part in "BIES"))
-        train = [piece for sentence in parts["train"] for piece in _cut_to(sentence, self.max_length)]
-        examples = {
-            "train": _examples(train, tags, lexicon, self.word_dropout, seed),
+        encoding = {"lexicon": lexicon.to_data(), "tags": list(tags), "characters": single}
+        pieces = [piece for sentence in parts["train"] for piece in _cut_to(sentence, self.max_length)]
+        splits = {
+            "train": _examples(pieces, tags, lexicon, self.word_dropout, seed),
             "validation": _examples(parts["validation"], tags, lexicon),
             "test": _examples(parts["test"], tags, lexicon),
         }
-        lengths = np.array([len(sentence.tokens) for part in parts.values() for sentence in part])
-        unknown = [token for sentence in parts["test"] for token in sentence.tokens]
-        unseen = float(np.mean(lexicon.encode(unknown)[:, 0] == 0))
-        encoding = {"lexicon": lexicon.to_data(), "tags": list(tags), "characters": single}
         return Opened(
             task=self,
             title=f"Entities of {PurePath(self.data).name}",
-            train=examples["train"],
-            validation=examples["validation"],
-            test=examples["test"],
-            frontend=Words(
-                vocabulary=lexicon.vocabulary,
-                features=(len(KINDS),),
-                characters=len(lexicon.characters) + 2 if letters else 0,
-                letters=max(letters, 1),
-                dropout=0.5,
-            ),
+            train=splits["train"],
+            validation=splits["validation"],
+            test=splits["test"],
+            frontend=_frontend(lexicon),
             head=Tags(tags=tags, crf=self.crf, dropout=0.3),
             causal=False,
             floor=_floor(parts["train"], parts["test"]),
@@ -118,22 +109,13 @@ class Tag(Task):
                 **_account(self, files),
                 "duplicates_dropped": dropped,
                 "duplicates_within": sum(repeated(told_apart(part)) for part in parts.values()),
-                **{name: len(part) for name, part in examples.items()},
-                "train_cut": len(train) - len(parts["train"]),
+                **{name: len(split) for name, split in splits.items()},
+                "train_cut": len(pieces) - len(parts["train"]),
                 "labels": list(labels),
-                "entities": {name: sum(len(s.spans) for s in part) for name, part in parts.items()},
-                "words": lexicon.vocabulary - 1,
-                "unknown_share": unseen,
-                "characters": letters,
-                "length_median": float(np.median(lengths)),
-                "length_max": int(lengths.max()),
+                **_counts(parts, lexicon),
             },
             labels=tags,
-            rejects=[
-                {"file": str(file.path), "line": line, "reason": reason}
-                for file in files.values()
-                for line, reason in file.rejects
-            ],
+            rejects=_rejects(files),
             defaults={"batch_size": 32, "learning_rate": 3e-3},
             architecture={"dropout": 0.3},
             parameters=400_000,
@@ -251,6 +233,16 @@ def _examples(
     return TokenExamples([sentence.tokens for sentence in sentences], classes, lexicon, rate, seed)
 
 
+def _frontend(lexicon: Lexicon) -> Words:
+    return Words(
+        vocabulary=lexicon.vocabulary,
+        features=(len(KINDS),),
+        characters=len(lexicon.characters) + 2 if lexicon.letters else 0,
+        letters=max(lexicon.letters, 1),
+        dropout=0.5,
+    )
+
+
 def _floor(train: list[Sentence], test: list[Sentence]) -> float:
     """Return the F1 of giving each word its most frequent label in training; neighbours of one label are one entity."""
     counts: dict[str, Counter[str]] = {}
@@ -280,4 +272,26 @@ def _account(task: Tag, files: dict[str, Tagged]) -> dict[str, Any]:
         "straying_from_scheme": sum(file.odd for file in files.values()),
         "documents": sum(file.documents for file in files.values()),
         "digests": [file.digest for file in files.values()],
+    }
+
+
+def _rejects(files: dict[str, Tagged]) -> list[dict[str, Any]]:
+    return [
+        {"file": str(file.path), "line": line, "reason": reason}
+        for file in files.values()
+        for line, reason in file.rejects
+    ]
+
+
+def _counts(parts: dict[str, list[Sentence]], lexicon: Lexicon) -> dict[str, Any]:
+    """Return what the sentences hold, and how much of the test part is unknown to a lexicon."""
+    lengths = np.array([len(sentence.tokens) for part in parts.values() for sentence in part])
+    asked = [token for sentence in parts["test"] for token in sentence.tokens]
+    return {
+        "entities": {name: sum(len(sentence.spans) for sentence in part) for name, part in parts.items()},
+        "words": lexicon.vocabulary - 1,
+        "unknown_share": float(np.mean(lexicon.encode(asked)[:, 0] == 0)),
+        "characters": lexicon.letters,
+        "length_median": float(np.median(lengths)),
+        "length_max": int(lengths.max()),
     }
