@@ -17,7 +17,7 @@ from seqloom.model.head_forecast import Forecast
 from seqloom.model.head_span import Span
 from seqloom.model.head_tags import Tags
 from seqloom.model.head_transcript import Transcript
-from seqloom.model.pooling import Scope, Scored, pooled
+from seqloom.model.pooling import Scope, Scored, pooled, wide
 from seqloom.ops.linear import Linear, linear
 
 
@@ -100,7 +100,7 @@ class LabelsHead(nn.Module):
 
     def loss(self, output: Tensor, target: Tensor) -> Tensor:
         """Return the mean cross-entropy in nats; target (B,)."""
-        return F.cross_entropy(output.float(), target, label_smoothing=self.spec.smoothing)
+        return F.cross_entropy(wide(output), target, label_smoothing=self.spec.smoothing)
 
     def scores(self, output: Tensor, target: Tensor) -> Scored:
         """Return accuracy and loss (nats), by row."""
@@ -143,7 +143,7 @@ class NextTokenHead(nn.Module):
     def loss(self, output: Tensor, target: Tensor) -> Tensor:
         """Return the mean cross-entropy in nats over the targets that are not ignored; target (B, T)."""
         return F.cross_entropy(
-            output.float().flatten(0, 1),
+            wide(output).flatten(0, 1),
             target.flatten(),
             ignore_index=IGNORED,
             label_smoothing=self.spec.smoothing,
@@ -152,7 +152,7 @@ class NextTokenHead(nn.Module):
     def scores(self, output: Tensor, target: Tensor) -> Scored:
         """Return bits per unit and accuracy, by row, summed over the targets that are not ignored."""
         wanted = target != IGNORED
-        nats = F.cross_entropy(output.float().transpose(1, 2), target, ignore_index=IGNORED, reduction="none")
+        nats = F.cross_entropy(wide(output).transpose(1, 2), target, ignore_index=IGNORED, reduction="none")
         count = wanted.sum(dim=1).double()
         right = ((output.argmax(dim=-1) == target) & wanted).sum(dim=1).double()
         bits = nats.sum(dim=1).double() / math.log(2)
@@ -178,7 +178,7 @@ class NumberHead(nn.Module):
 
     def loss(self, output: Tensor, target: Tensor) -> Tensor:
         """Return the mean squared error; target (B,)."""
-        return F.mse_loss(output.float(), target.float())
+        return F.mse_loss(wide(output), wide(target))
 
     def scores(self, output: Tensor, target: Tensor) -> Scored:
         """Return the squared error, by row."""

@@ -25,3 +25,8 @@ def pooled(x: Tensor, segment: Tensor | None, pool: str) -> Tensor:
     last = torch.where(real, steps, 0).amax(dim=1)
     picked = x.gather(1, last[:, None, None].expand(-1, 1, x.shape[2]))[:, 0]
     return picked.masked_fill(empty, 0.0)
+
+
+def wide(x: Tensor) -> Tensor:
+    """Return x in float32, or in float64 if it is: losses and scores are summed in no less."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
