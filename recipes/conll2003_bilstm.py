@@ -24,7 +24,7 @@ experiments = [
             test=str(FOLDER / "eng.testb"),
         ),
         model=BiLSTM(width=200, layers=1, dropout=0.4),
-        budget=Budget(epochs=20),
+        budget=Budget(epochs=25),
         optimizer=Optimizer(batch_size=32, learning_rate=3e-3),
         validation_examples=None,
     )

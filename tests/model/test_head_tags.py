@@ -1,4 +1,4 @@
-"""The head of tags: its random field against enumeration, its decoding against the scheme, its scores against seqeval."""
+"""The head of tags: its random field against enumeration, its tags against the scheme, its scores against seqeval."""
 
 import itertools
 
@@ -8,10 +8,14 @@ import torch
 from torch import Tensor
 
 from seqloom.core.types import IGNORED
+from seqloom.mixers.gru import GRU
+from seqloom.model.backbone import Backbone
 from seqloom.model.crf import best_path, log_partition, path_score
 from seqloom.model.frontend import Words
 from seqloom.model.head import Tags
 from seqloom.model.head_tags import TagsHead
+from seqloom.model.model import ModelSpec
+from seqloom.zoo.architecture import count_parameters
 
 NAMES = ("O", *(f"{part}-{label}" for label in ("LOC", "PER") for part in "BIES"))
 REAL = torch.tensor([[1, 1, 1, 1], [1, 1, 0, 0], [1, 0, 0, 0], [0, 0, 0, 0]]).bool()
@@ -156,7 +160,9 @@ def test_entity_scores_are_those_of_seqeval_in_both_of_its_modes(crf: bool) -> N
     output = torch.randn(40, 9, len(NAMES)) + 2 * torch.nn.functional.one_hot(target.clamp(min=0), len(NAMES))
     paths = module.decode(output, (target != IGNORED).long()).tolist()
     found = [[NAMES[i] for i in path[: len(names)]] for path, names in zip(paths, gold, strict=True)]
-    sums = {name: [part.sum().item() for part in parts] for name, parts in module.scores(output.detach(), target).items()}
+    sums = {
+        name: [part.sum().item() for part in parts] for name, parts in module.scores(output.detach(), target).items()
+    }
     ours = {name: top / bottom for name, (top, bottom) in sums.items()}
     for mode in ({}, {"mode": "strict", "scheme": IOBES}):
         assert ours["f1"] == pytest.approx(f1_score(gold, found, **mode))
@@ -181,3 +187,17 @@ def test_words_hear_their_characters_and_padding_is_zero() -> None:
     again, _ = frontend(torch.nn.functional.pad(inputs, (0, 2)), torch.tensor([[1, 0, 1]]))
     assert torch.allclose(again[0, ::2], x[0, ::2], atol=1e-6)  # how many columns are empty changes nothing
     assert not again[0, 1].any()
+
+
+def test_the_cost_of_words_and_tags_is_what_a_counter_counts() -> None:
+    from torch.utils.flop_counter import FlopCounterMode
+
+    frontend = Words(vocabulary=9, features=(3, 2), characters=7, letters=5, dropout=0.5)
+    backbone = Backbone(pattern=(GRU(),))
+    model = ModelSpec(frontend=frontend, backbone=backbone, head=Tags(tags=NAMES), width=16).build()
+    counter = FlopCounterMode(display=False)
+    with counter, torch.no_grad():
+        output, _ = model(torch.zeros(2, 6, 8, dtype=torch.int64))
+    assert output.shape == (2, 6, len(NAMES)) and counter.get_total_flops() == model.cost(2, 6).flops
+    tables = (9 * 100, 3 * 10, 2 * 10, 7 * 25)
+    assert count_parameters(model.spec) - count_parameters(model.spec, embeddings=False) == sum(tables)
