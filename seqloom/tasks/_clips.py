@@ -15,13 +15,14 @@ from seqloom.tasks._labelled import class_answers
 from seqloom.tasks._pixels import Encoding, Sized, alike, open_pixels
 from seqloom.tasks.task import Coding, Opened
 
+_FRAMES = 16  # of clips, where no number is given
 _SIDE = 64  # pixels, where no size is given: files of video are far larger than models of this size can use
 
 
 class Filmed(Sized):
     """Settings that clips have."""
 
-    frames: int = pydantic.Field(default=16, ge=2)  # clips: taken of each file, evenly spread
+    clip_frames: int = pydantic.Field(default=16, ge=2)  # clips: frames taken of each file, evenly spread
 
 
 class Clip(NamedTuple):
@@ -101,14 +102,13 @@ def _read(task: Filmed, path: str, labels: str | None) -> Pictures:
     size: Size = (task.size or _SIDE, task.size or _SIDE)
     if where.is_dir():
         filed = labelled_files(where, "clips", labels, task.allow_rejects)
-        return read_clips(filed, where, task.frames, size, task.color or "rgb", task.allow_rejects)
+        return read_clips(filed, where, task.clip_frames, size, task.color or "rgb", task.allow_rejects)
     if where.suffix.lower() != ".npz":
         raise ValueError(f"'{path}' is one clip; give a folder with a subfolder for each class")
     if labels is not None:
         raise ValueError(f"'{path}' holds its labels, as y, so labels '{labels}' have no effect: leave them out")
     found = read_npz(where, size if task.size is not None else None)
-    if task.frames != Filmed.__dataclass_fields__["frames"].default.default and task.frames != found.pixels.shape[1]:
-        raise ValueError(
-            f"frames = {task.frames}, and the clips of '{path}' have {found.pixels.shape[1]}: leave it out"
-        )
+    frames = found.pixels.shape[1]
+    if task.clip_frames not in (_FRAMES, frames):
+        raise ValueError(f"clip_frames = {task.clip_frames}, and the clips of '{path}' have {frames}: leave it out")
     return found

@@ -1,6 +1,7 @@
 """Classify opens series, pictures and clips: what becomes of each kind, of copies, gaps, sizes and of wrong input."""
 
 import json
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -161,8 +162,8 @@ def test_clips_are_read_frame_by_frame_from_arrays(tmp_path: Path) -> None:
     assert opened.facts["shape"] == [5, 6, 8, 1] and opened.frontend.kind == "frames" and opened.facts["steps"] == 5
     assert [answer["number"] for answer in check_answers(opened, tmp_path / "a.npz")] == list(range(20))
     assert Classify(data=str(tmp_path / "a.npz"), size=4).open().facts["shape"] == [5, 4, 4, 1]
-    with pytest.raises(ValueError, match="frames = 9, and the clips of .* have 5: leave it out"):
-        Classify(data=str(tmp_path / "a.npz"), frames=9).open()
+    with pytest.raises(ValueError, match="clip_frames = 9, and the clips of .* have 5: leave it out"):
+        Classify(data=str(tmp_path / "a.npz"), clip_frames=9).open()
 
 
 def test_clips_are_read_from_files_of_video(tmp_path: Path) -> None:
@@ -178,7 +179,7 @@ def test_clips_are_read_from_files_of_video(tmp_path: Path) -> None:
                 pixels = np.full((32, 32, 3), (40, 200)[i % 2] + 3 * i + t, dtype=np.uint8)
                 container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
             container.mux(stream.encode())
-    opened = Classify(data=str(tmp_path / "v"), frames=3, size=16, color="grey").open()
+    opened = Classify(data=str(tmp_path / "v"), clip_frames=3, size=16, color="grey").open()
     assert opened.facts["shape"] == [3, 16, 16, 1] and opened.labels == ("dark", "light")
     assert len(check_answers(opened, tmp_path / "v")) == 8
     assert len(check_answers(opened, next((tmp_path / "v").rglob("*.mp4")))) == 1
@@ -188,7 +189,7 @@ def test_clips_are_read_from_files_of_video(tmp_path: Path) -> None:
     ("settings", "message"),
     [
         ({"view": "pixels"}, "view = 'pixels' has no effect on series"),
-        ({"frames": 8}, "frames = 8 has no effect on series"),
+        ({"clip_frames": 8}, "clip_frames = 8 has no effect on series"),
         ({"vocabulary": 300}, "vocabulary = 300 has no effect on series"),
         ({"labels": "l.csv"}, "holds its labels"),
     ],
@@ -255,3 +256,12 @@ def test_mnist_is_read_whole_with_the_labels_beside() -> None:
     assert (len(opened.train), len(opened.validation), len(opened.test)) == (54_000, 6_000, 10_000)
     assert opened.facts["steps"] == 16 and opened.labels == tuple("0123456789")
     assert opened.facts["nearest_mean_accuracy"] == pytest.approx(0.8203, abs=0.003)  # of all 60,000, published widely
+
+
+def test_a_setting_has_the_default_of_the_kind_of_data_that_it_is_of() -> None:
+    whole = {field.name: field.default for field in fields(Classify)}
+    for kind in Classify.__mro__:
+        if is_dataclass(kind):
+            for field in fields(kind):
+                default, found = (getattr(value, "default", value) for value in (field.default, whole[field.name]))
+                assert default == found, f"{field.name} means another thing in {kind.__name__}"
