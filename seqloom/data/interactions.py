@@ -46,7 +46,7 @@ def read_lines(path: str | Path, *, encoding: str = "utf-8", allow_rejects: bool
     A line without an item, and a user's second line, are rejected.
 
     Raises:
-        ValueError: the file cannot be read, or too many lines are rejected.
+        ValueError: the file cannot be read, or too many lines are rejected; most of them, whatever is allowed.
     """
     path = Path(path)
     content = read_bytes(path)
@@ -58,16 +58,20 @@ def read_lines(path: str | Path, *, encoding: str = "utf-8", allow_rejects: bool
         if not words:
             continue
         if words[0] in first:
-            reason = (
-                f"user '{words[0][:40]}' has line {first[words[0]]} already; if each line is one interaction, name the "
-                "columns and what separates them, e.g. --user 0 --item 1 --time 3 --delimiter tab"
-            )
-            rejects.append(Reject(number, reason))
+            rejects.append(Reject(number, f"user '{words[0][:40]}' has line {first[words[0]]} already"))
         elif len(words) == 1:
             rejects.append(Reject(number, f"user '{words[0][:40]}' has no item"))
         else:
             first[words[0]] = number
             named.append(words[1:])
+    if not named and not rejects:
+        raise ValueError(f"'{path}' holds only blanks; give lines of `user item item ...`")
+    if len(rejects) > len(named):
+        raise ValueError(
+            f"'{path}': {len(rejects)} of {len(named) + len(rejects)} lines are no `user item item ...`, the first is "
+            f"line {rejects[0].line}: {rejects[0].reason}. If each line is one interaction, name the columns and what "
+            "separates them, e.g. --user 0 --item 1 --time 3 --delimiter tab"
+        )
     check_rejects(path, rejects, len(named) + len(rejects), allow_rejects)
     numbers: dict[str, int] = {}
     sequences = [np.array([numbers.setdefault(item, len(numbers)) for item in items]) for items in named]

@@ -43,13 +43,15 @@ def test_a_line_without_an_item_and_a_second_line_of_a_user_are_rejected(tmp_pat
     assert "no item" in data.rejects[0].reason and "line 1" in data.rejects[1].reason
     with pytest.raises(ValueError, match="2 of 4 rows cannot be used"):
         read_lines(path)
+    with pytest.raises(ValueError, match="holds only blanks"):
+        read_lines(written(tmp_path, " \n\n", "blank.txt"))
 
 
 def test_ratings_without_named_columns_are_refused_with_the_fix(tmp_path: Path) -> None:
     path = written(tmp_path, "".join(f"{i % 3}\t{i}\t5\t{i}\n" for i in range(9)), "u.data")
     assert not is_table(path) and is_table(path, "\t") and is_table("a.csv.gz")
-    with pytest.raises(ValueError, match="--user 0 --item 1 --time 3 --delimiter tab"):
-        read_lines(path)
+    with pytest.raises(ValueError, match="6 of 9 lines are no .*line 4: .*--user 0 --item 1 --time 3 --delimiter tab"):
+        read_lines(path, allow_rejects=True)
 
 
 def test_rows_of_a_table_are_put_in_the_order_of_time(tmp_path: Path) -> None:
