@@ -77,6 +77,13 @@ class ForecastHead(nn.Module):
         vector = pooled(x, segment, "last") if spec.steps is None else x.flatten(1)
         return self.project(self.dropout(vector)).unflatten(1, (spec.series, spec.horizon, -1))
 
+    def rearranged(self, output: Tensor) -> Tensor:
+        """Return outputs (..., Q) with quantiles that cross put in order, which never makes their pinball loss larger.
+
+        Source: Chernozhukov, Fernandez-Val and Galichon 2010 (Econometrica 78:1093).
+        """
+        return output.sort(dim=-1).values
+
     def matrices(self, table: Tensor | None) -> list[Tensor]:
         """Return the matrix that the pooled vector is multiplied with, or each of those that are flattened."""
         return [self.project.weight[:, : self.project.weight.shape[1] // (self.spec.steps or 1)]]
@@ -100,7 +107,7 @@ class ForecastHead(nn.Module):
         and Koehler 2006); series that this forecasts without error are left out. CRPS: twice the mean pinball loss over
         the quantiles, which approaches it as they get denser (Gneiting and Raftery 2007).
         """
-        error, known, naive = self._errors(output.double(), target.double())
+        error, known, naive = self._errors(self.rearranged(output.double()), target.double())
         point = error[..., self.point]
         count = known.sum(dim=(1, 2)).double()
         able = known & (naive > 0)

@@ -87,7 +87,7 @@ class Forecaster:
         inputs = frames(past, middle, scale, np.broadcast_to(known, (len(past), *known.shape)), window)
         device = next(model.parameters()).device
         with torch.no_grad():
-            output = model(torch.from_numpy(inputs).to(device))[0].double().cpu().numpy()
+            output = model.head.rearranged(model(torch.from_numpy(inputs).to(device))[0]).double().cpu().numpy()
         found = (output * scale[..., None, None] + middle[..., None, None]).reshape(len(self.names), window.horizon, -1)
         found = found * self.standard.deviation[:, None, None] + self.standard.mean[:, None, None]
         head, timed = model.head, self.timed and series.grid == self.grid
