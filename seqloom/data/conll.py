@@ -15,7 +15,7 @@ from seqloom.data.files import check_rejects
 from seqloom.data.records import Reject
 from seqloom.data.schemes import SCHEMES, Span, fault_of, is_tag, scheme_of, spans_of
 from seqloom.data.sentences import Sentence, cut
-from seqloom.data.text import decode, digest, read_bytes
+from seqloom.data.text import digest, read_text
 
 DOCUMENT = "-DOCSTART-"  # the token of a line that begins a document and is no sentence
 JSON_LINES = (".jsonl", ".ndjson", ".json")
@@ -34,7 +34,7 @@ class Tagged:
     scheme: str  # of the tags; "spans" where there are none
     odd: int  # sentences used although their tags are not quite of that scheme
     documents: int  # lines that begin one
-    digest: str  # of the file's content, unpacked
+    digest: str  # of the file's text
 
 
 def read_tagged(
@@ -69,9 +69,7 @@ def read_tagged(
     path = Path(path)
     if scheme is not None and scheme not in SCHEMES:
         raise ValueError(f"scheme '{scheme}' is unknown; take one of {', '.join(SCHEMES)}")
-    content = read_bytes(path)
-    text = decode(content, path, encoding)
-    _check_text(path, text)
+    text = read_text(path, encoding)
     if is_json(path):
         rows = list(_json_rows(text, characters))
         found, odd, documents = "spans", 0, 0
@@ -84,7 +82,7 @@ def read_tagged(
     rejects = sorted(row for row in rows if isinstance(row, Reject))
     check_rejects(path, rejects, len(rows), allow_rejects)
     sentences = [row for row in rows if isinstance(row, Sentence)]
-    return Tagged(path, sentences, rejects, len(rows), found, odd, documents, digest(content))
+    return Tagged(path, sentences, rejects, len(rows), found, odd, documents, digest(text.encode()))
 
 
 def read_tokens(
@@ -98,8 +96,7 @@ def read_tokens(
         ValueError: the file cannot be read, or holds no sentence; or a JSON line is none.
     """
     path = Path(path)
-    text = decode(read_bytes(path), path, encoding)
-    _check_text(path, text)
+    text = read_text(path, encoding)
     if is_json(path):
         rows = list(_json_rows(text, characters))
         for row in rows:
@@ -121,14 +118,6 @@ def is_json(path: Path) -> bool:
 
 def _suffix(path: Path) -> str:
     return Path(path.name.lower().removesuffix(".gz")).suffix
-
-
-def _check_text(path: Path, text: str) -> None:
-    if "\0" in text:
-        line = text.count("\n", 0, text.index("\0")) + 1
-        raise ValueError(f"'{path}' has a NUL byte in line {line}: it is no text, or damaged; remove the NUL bytes")
-    if not text.strip():
-        raise ValueError(f"'{path}' holds only blanks; give a file with text in it")
 
 
 @dataclass

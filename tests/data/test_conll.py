@@ -230,6 +230,7 @@ def test_text_is_cut_where_it_can_be_put_together_again() -> None:
     assert sentence.tokens == [
         *("Mr", ".", "Smith's", "1996-08-22", "trip", ",", "3,000", "US", "$", "在", "北", "京", "2008", "年", "。")
     ]
+    assert cut("हिन्दी में, می‌خواهم!").tokens == ["हिन्दी", "में", ",", "می‌خواهم", "!"]
     assert cut("a bc", characters=True).tokens == ["a", "b", "c"] and cut("").tokens == []
 
 
