@@ -1,4 +1,4 @@
-"""Classify: the class of each text, series, picture or clip of the user's."""
+"""Classify: the class of each text, series, picture, clip or sound of the user's."""
 
 from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple, Self
@@ -30,10 +30,13 @@ _OTHERS: dict[Kind, _Other] = {
 
 
 class Classify(Texts, Series, Seen, Filmed, Sounds, Task):
-    """Tell the class of a text, learnt from a CSV, TSV, JSON lines or Parquet file of texts and labels of yours.
+    """Tell the class of a text, series, picture, clip or sound, learnt from examples and labels of yours.
 
-    One example of tokens="bpe", as its tokens would be spelt; its target is the number of "late" among the sorted
-    labels ("late", "lost"):
+    The name tells what data are: a CSV, TSV, JSON lines or Parquet file holds texts; a .ts file or a folder of a csv
+    per series holds series; idx, .npz or a folder of png pictures; one of mp4 clips; one of wav sounds.
+
+    One example of texts with tokens="bpe", as its tokens would be spelt; its target is the number of "late" among the
+    sorted labels ("late", "lost"):
 
         text,label
         Where is my card? I ordered it last month.,late
