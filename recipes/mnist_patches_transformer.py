@@ -1,4 +1,4 @@
-"""MNIST by patches: 16 steps of 7 x 7 pixels. A Transformer with learnt positions, as ViT has them.
+"""MNIST by patches: 16 steps of 7 x 7 pixels. A Transformer with rotary positions.
 
 Data: 70,000 pictures of 28 x 28 pixels (LeCun et al. 1998), 60,000 to learn from, a tenth of which validates, and
 10,000 to test on. Training moves each picture by up to 2 pixels, anew each epoch. Settings were chosen on short runs by
@@ -12,7 +12,7 @@ from pathlib import Path
 from seqloom.core.runtime import data_dir
 from seqloom.tasks.classify import Classify
 from seqloom.train.experiment import Budget, Experiment, Optimizer
-from seqloom.zoo.vit import ViT
+from seqloom.zoo.transformer import Transformer
 
 FOLDER = (data_dir() or Path("data")) / "mnist"
 
@@ -25,8 +25,8 @@ experiments = [
             patch=7,
             shift=2,
         ),
-        model=ViT(width=96, layers=4, dropout=0.1),
-        budget=Budget(epochs=16),
+        model=Transformer(width=96, layers=3, dropout=0.1),
+        budget=Budget(epochs=8),
         optimizer=Optimizer(batch_size=64, learning_rate=2e-3),
     )
 ]
