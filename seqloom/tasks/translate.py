@@ -1,31 +1,23 @@
 """Translate: sequences to sequences, learnt from parallel text of the user's; decoded with beams, judged by BLEU."""
 
-import functools
 import re
-from collections.abc import Sequence
 from pathlib import PurePath
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import pydantic
-import torch
-from torch import Tensor
 
-from seqloom.core.types import IGNORED
-from seqloom.data.batches import Batch, Examples, shuffled, stream
-from seqloom.data.pairs import Codec, Pairs, dictionary, padded
+from seqloom.data.batches import Examples, shuffled, stream
+from seqloom.data.pairs import Codec, Pairs, dictionary
 from seqloom.data.parallel import Parallel, read_pairs, read_parallel, without
 from seqloom.data.tokens import BPE, Bytes
 from seqloom.measure import formulas
-from seqloom.measure.overlap import bleu_parts, chrf_parts, signatures
+from seqloom.measure.overlap import bleu_parts, signatures
 from seqloom.model.frontend import Tokens
-from seqloom.model.generate import complete
 from seqloom.model.head import NextToken
-from seqloom.tasks.task import Coding, Opened, Task, Watch, evaluate, judging
+from seqloom.tasks._translator import Translator
+from seqloom.tasks.task import Coding, Opened, Task, Watch, evaluate
 
-_FORMULAS = {"bleu": formulas.bleu, "chrf": formulas.chrf, "perplexity": formulas.perplexity}
-_BATCH = 64  # texts translated together
-_SPARE = 10  # tokens that a translation may have beyond what its source's length lets expect
 _HAN = re.compile("[\u3400-\u9fff\uf900-\ufaff]")
 
 Part = tuple[list[str], list[str]]  # source texts and target texts of a split
@@ -145,7 +137,7 @@ class Translate(Task):
             parameters=1_000_000,
             coding=self._coding(codec),
             encoding=codec.to_data(),
-            scorer=functools.partial(evaluate, judge=functools.partial(self._judge, codec, judged), formulas=_FORMULAS),
+            scorer=self._translator(codec).scorer(judged),
             watch=Watch("bits_per_token", "lower", evaluate),
         )
 
@@ -171,65 +163,10 @@ class Translate(Task):
         return self._coding(Codec.of(encoding))
 
     def _coding(self, codec: Codec) -> Coding:
-        answers = functools.partial(self._answers, codec)
-        return Coding(encode=codec.tokenizer.encode, decode=codec.decode, answers=answers)
+        return Coding(encode=codec.tokenizer.encode, decode=codec.decode, answers=self._translator(codec).answers)
 
-    def _answers(self, codec: Codec, model: Any, items: Sequence[Any]) -> list[dict[str, Any]]:
-        """Translate texts, those of like length together; an empty text is its own translation."""
-        texts = [str(item).strip() for item in items]
-        tokens = [codec.tokenizer.encode(text) for text in texts]
-        found = [{"translation": ""} for _ in texts]
-        order = sorted((row for row, text in enumerate(texts) if text), key=lambda row: len(tokens[row]))
-        device = next(model.parameters()).device
-        for start in range(0, len(order), _BATCH):
-            at = order[start : start + _BATCH]
-            source, segment = padded([tokens[row] for row in at])
-            with judging(model):
-                translated = self._translated(codec, model, source.to(device), segment.to(device))
-            for row, text in zip(at, translated, strict=True):
-                found[row] = {"translation": text}
-        return found
-
-    def _judge(
-        self, codec: Codec, tokenize: str, model: Any, batch: Batch, output: Tensor
-    ) -> dict[str, Tensor | np.ndarray]:
-        """Return what BLEU and chrF of the translations, and the head's own scores, are made of."""
-        assert batch.source is not None
-        answers = self._translated(codec, model, batch.source, batch.source_segment)
-        references = [codec.decode(row[row != IGNORED].tolist()) for row in batch.target]
-        own = {name: torch.stack(parts, dim=-1) for name, parts in model.head.scores(output, batch.target).items()}
-        return {
-            "bleu": bleu_parts(answers, references, tokenize),
-            "chrf": chrf_parts(answers, references),
-            "perplexity": own["bits_per_token"],
-            **own,
-        }
-
-    def _translated(self, codec: Codec, model: Any, source: Tensor, segment: Tensor | None) -> list[str]:
-        """Return the translations of sources (B, S), padded right; each as it would be alone."""
-        segment = torch.ones_like(source) if segment is None else segment
-        begin = source.new_full((len(source), 1), codec.begin)
-        limits = (segment.sum(dim=1) * codec.growth).long() + _SPARE
-        if model.encoder is not None:
-            prompt, real, memory = begin, None, model.encode(source, segment)
-        else:
-            # a text that goes on has its padding in front
-            real = torch.cat([segment, torch.ones_like(begin)], dim=1)
-            order = real.argsort(dim=1, stable=True)
-            prompt, real = torch.cat([source, begin], dim=1).gather(1, order), real.gather(1, order)
-            memory = None
-        whole = complete(
-            model,
-            prompt,
-            int(limits.max()),
-            beams=self.beams,
-            length_penalty=self.length_penalty,
-            end=codec.end,
-            limits=limits,
-            segment=real,
-            memory=memory,
-        )
-        return [codec.decode(row) for row in whole[:, prompt.shape[1] :].tolist()]
+    def _translator(self, codec: Codec) -> Translator:
+        return Translator(codec, self.beams, self.length_penalty)
 
     def _read(self, split: str, table: str | None = None) -> Parallel | None:
         """Return the pairs of a table, or of the files given for a split; None where neither is."""

@@ -18,6 +18,7 @@ from seqloom.model.model import Model
 from seqloom.tasks.task import Interface, Opened, judging, respond
 from seqloom.tasks.translate import Translate
 from seqloom.zoo.architecture import Architecture
+from seqloom.zoo.gpt import GPT
 from seqloom.zoo.gru import GRUStack
 from seqloom.zoo.seq2seq import Seq2Seq
 from seqloom.zoo.transformer import Transformer
@@ -145,6 +146,17 @@ def test_an_untrained_model_stops_by_the_length_of_the_source(opened: Opened) ->
         with judging(model):
             written = opened.coding.answers(model, [text])[0]["translation"]
         assert len(opened.coding.encode(written)) <= 2 * (n * growth + 10)  # as spelt anew
+
+
+def test_a_translation_ends_where_the_positions_of_a_model_end(opened: Opened) -> None:
+    text = "dog sees red cat"
+    n = len(opened.coding.encode(text))
+    model = fitted(opened, GPT(width=16, heads=2, max_length=n + 4), 0)
+    with torch.no_grad():
+        model.frontend.embedding.weight[-1] = 0.0  # its end is never likely
+    assert opened.coding.answers(model, [text])[0]["translation"]
+    with pytest.raises(ValueError, match="positions learnt"):
+        opened.coding.answers(model, [f"{text} {text} {text}"])
 
 
 def test_duplicates_go_from_training_and_a_given_split_wins(tmp_path: Path) -> None:
