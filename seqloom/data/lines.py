@@ -3,10 +3,11 @@
 import gzip
 import hashlib
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import islice
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 from seqloom.data.text import READING, check_start, unreadable, wrong_byte
 
@@ -52,15 +53,22 @@ class TextFile:
         Raises:
             ValueError: the file is damaged or not in its encoding; the message names the first wrong byte.
         """
+        return self._passed(_bounded)
+
+    def pieces(self) -> Iterator[str]:
+        """Give the text as it comes, some characters at a time. Raises as lines do."""
+        return self._passed(lambda text: iter(partial(text.read, _BLOCK), ""))
+
+    def _passed(self, read: Callable[[io.TextIOWrapper], Iterator[Any]]) -> Iterator[Any]:
         try:
             with open_binary(self.path) as (raw, content):
                 hashed = _Hashed(content)
                 self._raw = raw
                 text = io.TextIOWrapper(cast(BinaryIO, hashed), encoding=self._codec, newline=self._newline)
-                lines = _bounded(text)
-                first = next(lines, None)
-                yield first.removeprefix("\ufeff") if first is not None else None
-                yield from lines
+                pieces = read(text)
+                for first in islice(pieces, 1):
+                    yield first.removeprefix("\ufeff") if first is not None else None
+                yield from pieces
                 self._raw = None
                 self._digest = hashed.sha.hexdigest()[:12]
         except UnicodeError:

@@ -8,13 +8,15 @@ Bytes of "Fee, fee!" are 70 101 101 44 ...; BPE with lower=True may give " fee" 
 import json
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Any
 
 import numpy as np
 from tokenizers import Tokenizer as Engine
 from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
+
+from seqloom.data.telling import tell
 
 _BYTES = 256
 _CHUNK = 1000  # texts encoded at a time, to bound memory
@@ -107,7 +109,7 @@ class BPE(Tokenizer):
             initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         )
         step = -(-sum(map(len, texts)) // LEARN_CHARACTERS) or 1
-        engine.train_from_iterator(texts[::step], trainer=trainer)
+        engine.train_from_iterator(_told(texts[::step]), trainer=trainer)
         return cls(engine)
 
     def encode_batch(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
@@ -154,7 +156,7 @@ class Vocabulary(Tokenizer):
         self._numbers = {entry: number for number, entry in enumerate(self.entries)}
 
     @classmethod
-    def learn(cls, texts: Sequence[str], unit: str, vocabulary: int = 10_000) -> "Vocabulary":
+    def learn(cls, texts: Iterable[str], unit: str, vocabulary: int = 10_000) -> "Vocabulary":
         """Learn the most frequent units of texts, `vocabulary` of them at most, the unknown one included."""
         counts: Counter[str] = Counter()
         for text in texts:
@@ -190,6 +192,12 @@ class Vocabulary(Tokenizer):
         lines = text.split("\n")
         words = (word for line in lines[:-1] for word in (*line.split(), cls.END))
         return chain(words, lines[-1].split())
+
+
+def _told(texts: Sequence[str]) -> Iterator[Sequence[str]]:
+    for start in range(0, len(texts), _CHUNK):
+        tell("learning tokens", start / len(texts))
+        yield texts[start : start + _CHUNK]
 
 
 def tokenizer_from_json(text: str) -> Tokenizer:

@@ -4,6 +4,7 @@ import json
 import math
 import platform
 from functools import partial
+from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -14,10 +15,11 @@ from torch import Tensor
 
 from seqloom.core.types import IGNORED
 from seqloom.data.batches import Batch, Examples, Windows
+from seqloom.data.cache import Workplace, prepared
 from seqloom.data.masking import Masked
+from seqloom.data.prose import Prose, counted, encode_prose, given_prose, learnt_tokenizer, read_prose
 from seqloom.data.source import Source, share, standard_library
-from seqloom.data.text import read_text
-from seqloom.data.tokens import BPE, Bytes, Tokenizer, Vocabulary, tokenizer_from_json
+from seqloom.data.tokens import BPE, Tokenizer, Vocabulary, tokenizer_from_json
 from seqloom.measure.formulas import perplexity
 from seqloom.model.frontend import Tokens
 from seqloom.model.head import NextToken
@@ -88,9 +90,12 @@ class Language(Task):
         Raises:
             ValueError: a file is missing, empty, not in that encoding, or too short to be split.
         """
-        texts, source, facts = _own_text(self) if self.data is not None else _library()
-        tokenizer = self._tokenizer(texts[0])
-        streams = [_stream(tokenizer, text) for text in texts]
+        files = {} if self.data is None else _files(self)
+        settings = [self.encoding, self.tokens, self.vocabulary, self.validation, self.test_share]
+        found = prepared(list(files.values()), ["language", sorted(files), settings], partial(self._prepare, files))
+        source = "Python source" if self.data is None else self.data.rpartition("/")[2]
+        tokenizer = tokenizer_from_json(json.dumps(found.values["tokenizer"]))
+        streams = [found.arrays[part] for part in _PARTS]
         if min(map(len, streams)) < 2:
             raise ValueError(
                 f"'{source}' has parts of {', '.join(str(len(s)) for s in streams)} tokens; need 2 or more"
@@ -100,7 +105,7 @@ class Language(Task):
         train = self._train(streams[0], seed, tokenizer)
         validation, test = (self._scored(each, seed, tokenizer) for each in streams[1:])
         unit, named = _UNITS[self.tokens], "bytes" if self.tokens == "bytes" else "tokens"
-        counts = unigram(streams[0], tokenizer.vocabulary)
+        chances = unigram(streams[0], tokenizer.vocabulary)
         scoring = Scoring(tokenizer, self.tokens)
         return Opened(
             task=self,
@@ -113,10 +118,11 @@ class Language(Task):
                 vocabulary=vocabulary, unit=unit, tied=self.tokens in ("words", "bpe"), dropout=self.token_dropout
             ),
             causal=not masked,
-            floor=scoring.of_frequencies(counts, _targets(test)),
+            floor=scoring.of_frequencies(chances, _targets(test, tokenizer.vocabulary)),
             floor_of=f"the frequency of each {unit} in training",
             facts={
-                **facts,
+                **found.values["facts"],
+                **({} if self.data is None else {"source": self.data}),
                 **{f"{part}_{named}": len(each) for part, each in zip(_PARTS, streams, strict=True)},
                 **{name: len(each) for name, each in zip(_PARTS, (train, validation, test), strict=True)},
                 "tokens": self.tokens,
@@ -124,11 +130,15 @@ class Language(Task):
                 "length": self.length,
                 "objective": self.objective,
                 **({"masked_share": self.masked_share or _MASKED_SHARE} if masked else {}),
-                **({"unknown_share": float(np.mean(streams[2] == 0))} if isinstance(tokenizer, Vocabulary) else {}),
+                **(
+                    {"unknown_share": int(counted(streams[2], vocabulary)[0]) / len(streams[2])}
+                    if isinstance(tokenizer, Vocabulary)
+                    else {}
+                ),
             },
             defaults={"batch_size": 8, "learning_rate": 4e-3},
             coding=_coding(tokenizer),
-            encoding=json.loads(tokenizer.to_json()),
+            encoding=found.values["tokenizer"],
             decides=scoring.metric,
             scorer=scoring.scorer,
         )
@@ -141,13 +151,13 @@ class Language(Task):
         """
         return _coding(tokenizer_from_json(json.dumps(encoding)))
 
-    def _tokenizer(self, text: bytes) -> Tokenizer:
-        if self.tokens == "bytes":
-            return Bytes()
-        most = self.vocabulary or _VOCABULARY
-        if self.tokens == "bpe":
-            return BPE.learn(_lines(text), most, prefix=False)
-        return Vocabulary.learn(_lines(text), self.tokens, most)
+    def _prepare(self, files: dict[str, Path], place: Workplace) -> dict[str, Any]:
+        """Grow the tokens of each part, and return the tokenizer and the facts."""
+        parts, facts = _own_text(self, files, place) if files else _library(place)
+        tokenizer = learnt_tokenizer(parts[0], self.tokens, self.vocabulary or _VOCABULARY)
+        for name, part in zip(_PARTS, parts, strict=True):
+            encode_prose(part, tokenizer, place.grow(name, np.min_scalar_type(tokenizer.vocabulary - 1)))
+        return {"tokenizer": json.loads(tokenizer.to_json()), "facts": facts}
 
     def _train(self, tokens: np.ndarray, seed: int, tokenizer: Tokenizer) -> Examples:
         if self.objective == "masked":
@@ -178,11 +188,11 @@ class Scoring:
             self.scorer = partial(evaluate, judge=self._judge)
 
     def of_frequencies(self, chances: np.ndarray, asked: np.ndarray) -> float:
-        """Return the score of answering each token with the same chances."""
-        bits = math.fsum(np.bincount(asked, minlength=len(chances)) * -np.log2(chances))
+        """Return the score of answering each token with the same chances, of how often each is asked for."""
+        bits, total = math.fsum(asked * -np.log2(chances)), int(asked.sum())
         if self.metric == "perplexity":
-            return 2 ** (bits / len(asked))
-        return bits / (len(asked) if self._bytes is None else int(self._bytes[asked].sum()))
+            return 2 ** (bits / total)
+        return bits / (total if self._bytes is None else int((asked * self._bytes).sum()))
 
     def _judge(self, model: Any, batch: Batch, output: Tensor) -> dict[str, Tensor]:
         wanted = batch.target != IGNORED
@@ -201,42 +211,33 @@ def _coding(tokenizer: Tokenizer) -> Coding:
     return Coding(encode=tokenizer.encode, decode=tokenizer.decode)
 
 
-def _stream(tokenizer: Tokenizer, text: bytes) -> np.ndarray:
-    """Return the tokens of a text, encoded by its lines."""
-    if isinstance(tokenizer, Bytes):
-        return np.frombuffer(text, dtype=np.uint8)
-    return tokenizer.encode_batch(_lines(text))[0]
-
-
-def _lines(text: bytes) -> list[str]:
-    # the library's text is cut at any byte
-    return text.decode(errors="replace").splitlines(keepends=True)
-
-
-def _targets(examples: Examples) -> np.ndarray:
-    chunks = np.array_split(np.arange(len(examples)), -(-len(examples) // _COLLATED))
-    targets = (examples.batch(rows).target.numpy() for rows in chunks)
-    return np.concatenate([target[target != IGNORED] for target in targets])
+def _targets(examples: Examples, vocabulary: int) -> np.ndarray:
+    """Return how often each token is a target, (vocabulary,)."""
+    counts = np.zeros(vocabulary, dtype=np.int64)
+    for start in range(0, len(examples), _COLLATED):
+        target = examples.batch(np.arange(start, min(start + _COLLATED, len(examples)))).target.numpy()
+        counts += np.bincount(target[target != IGNORED], minlength=vocabulary)
+    return counts
 
 
 def unigram(known: np.ndarray, vocabulary: int) -> np.ndarray:
     """Return the chance of each token by its frequency, with one added to each count."""
-    counts = np.bincount(known, minlength=vocabulary) + 1.0
+    counts = counted(known, vocabulary) + 1.0
     return counts / counts.sum()
 
 
-def _library() -> tuple[list[bytes], str, dict[str, Any]]:
+def _library(place: Workplace) -> tuple[list[Prose], dict[str, Any]]:
     files = standard_library()
     bounds = np.cumsum(_SHARES)
     parts: list[list[Source]] = [[], [], []]
     for file in files:
         parts[min(int(np.searchsorted(bounds, share(file.name), side="right")), 2)].append(file)
-    texts: list[bytes] = []
+    texts: list[Prose] = []
     used = 0
     for part, cap in zip(parts, _CAPS, strict=True):
         content = _SEPARATOR.join(file.content for file in part)[:cap]
         used += content.count(_SEPARATOR) + 1
-        texts.append(content)
+        texts.append(given_prose(content, place))
     facts = {
         "source": f"source of the standard library of Python {platform.python_version()}",
         "python": platform.python_version(),
@@ -245,31 +246,22 @@ def _library() -> tuple[list[bytes], str, dict[str, Any]]:
         "bytes": sum(len(file.content) for file in files),
         "split": "by file",
     }
-    return texts, "Python source", facts
+    return texts, facts
 
 
-def _own_text(task: Language) -> tuple[list[bytes], str, dict[str, Any]]:
+def _files(task: Language) -> dict[str, Path]:
+    named = {"data": task.data, "validation": task.validation_data, "test": task.test}
+    return {name: Path(path) for name, path in named.items() if path is not None}
+
+
+def _own_text(task: Language, files: dict[str, Path], place: Workplace) -> tuple[list[Prose], dict[str, Any]]:
     """Return the texts of training, validation and test."""
-    assert task.data is not None
-    read = [
-        None if path is None else read_text(path, task.encoding).encode()
-        for path in (task.data, task.validation_data, task.test)
-    ]
-    content = read[0] or b""
-    shares = [
-        own if text is None else 0.0 for own, text in zip((task.validation, task.test_share), read[1:], strict=True)
-    ]
-    first, second = (_whole(content, round(len(content) * (1 - share))) for share in (sum(shares), shares[1]))
-    pieces = [content[:first], content[first:second], content[second:]]
-    texts = [pieces[0], *(piece if own is None else own for piece, own in zip(pieces[1:], read[1:], strict=True))]
-    if min(map(len, texts)) < 2:
-        raise ValueError(f"'{task.data}' has {len(content)} bytes, too few to split; give at least 40")
-    split = "by files" if all(read) else "by position"
-    return texts, task.data.rpartition("/")[2], {"source": task.data, "bytes": len(content), "split": split}
-
-
-def _whole(content: bytes, cut: int) -> int:
-    """Return a cut moved to the begin of the character that it falls into."""
-    while 0 < cut < len(content) and content[cut] & 0xC0 == 0x80:
-        cut -= 1
-    return cut
+    read = {name: read_prose(path, task.encoding, place) for name, path in files.items()}
+    whole = read["data"]
+    test = 0.0 if "test" in read else task.test_share
+    validation = 0.0 if "validation" in read else task.validation
+    first, second, third = whole.cut(1 - (validation + test), 1 - test)
+    texts = [first, read.get("validation", second), read.get("test", third)]
+    if min(text.size for text in texts) < 2:
+        raise ValueError(f"'{task.data}' has {whole.size} bytes, too few to split; give at least 40")
+    return texts, {"bytes": whole.size, "split": "by files" if len(read) == 3 else "by position"}
