@@ -60,7 +60,7 @@ def test_list_has_the_keys_that_checks_rely_on(call):
     code, out, err = call("list", "--json")
     found = json.loads(out)
     assert code == 0 and not err
-    assert set(found) == {"mixers", "models", "tasks", "kernels", "plans"}
+    assert set(found) == {"mixers", "models", "tasks", "kernels", "plans", "sources"}
     assert {"gru", "transformer"} <= set(found["models"]) and "digits" in found["tasks"]
 
 
