@@ -7,7 +7,7 @@ question is known (Hendrycks and Gimpel 2017, arXiv 1610.02136), and cosines of 
 import json
 from collections import Counter
 from functools import partial
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
@@ -31,6 +31,7 @@ class Intents(Questions):
     """Settings of learning intents."""
 
     oos: str = "oos"  # the intent of questions that want nothing known (out of scope): never learnt, to be detected
+    oos_data: str | None = None  # more such questions: one a line, or a table with the column of the questions
     held_out: float | None = pydantic.Field(default=None, ge=0, lt=1)  # share of intents not learnt, to stand for such
     threshold: float = pydantic.Field(default=0.5, ge=0, le=1)  # a question whose likeliest intent has less is taken so
     known: int = pydantic.Field(default=20_000, gt=0)  # training questions that are kept to be retrieved, at most
@@ -43,6 +44,8 @@ def open_intents(task: Intents, seed: int) -> Opened:
         ValueError: a table cannot be read, or its intents cannot be learnt, split or tested.
     """
     asked = read_questions(task)
+    if task.oos_data is not None:
+        asked = asked.beside([line.strip() for line in read_items(task, Path(task.oos_data))], task.oos, task)
     names, held, target, parts = _split(task, asked, seed)
     tokenizer = learn_tokens(task, [asked.questions[row] for row in parts[0]])
     steps, offsets = tokenizer.encode_batch(asked.questions)
@@ -58,7 +61,8 @@ def open_intents(task: Intents, seed: int) -> Opened:
     }
     return Opened(
         task=task,
-        title=f"{'Intents' if task.intent is not None else 'Answers'} of {PurePath(task.data).name}",
+        title=f"{'Intents' if task.intent is not None else 'Answers'} of {PurePath(task.data).name}"
+        + (f", {len(held)} of {len(names) + len(held)} held out" if held else ""),
         train=train,
         validation=validation,
         test=test,
@@ -130,12 +134,13 @@ def _split(task: Intents, asked: Asked, seed: int) -> tuple[list[str], list[str]
     shares = (1 - 2 * share, share, share) if task.test is None else (1 - share, share)
     _check_counts(task, asked, names, inside, target)
     parts = [inside[rows] for rows in grouped(asked.keys[inside], target[inside], shares, seed)]
-    if task.test is not None:
-        return names, held, target, [parts[0], _both(parts[1], outside), np.arange(n, len(target))]
+    given = np.arange(n, len(target))
     halves = [outside, outside[:0]]
-    if len(np.unique(asked.keys[outside])) > 1:
+    # a table to test on that has such questions keeps to them
+    if not (target[given] == IGNORED).any() and len(np.unique(asked.keys[outside])) > 1:
         halves = [outside[rows] for rows in grouped(asked.keys[outside], None, (0.5, 0.5), seed)]
-    return names, held, target, [parts[0], *map(_both, parts[1:], halves)]
+    tested = parts[2] if task.test is None else given
+    return names, held, target, [parts[0], _both(parts[1], halves[0]), _both(tested, halves[1])]
 
 
 def _both(one: np.ndarray, other: np.ndarray) -> np.ndarray:

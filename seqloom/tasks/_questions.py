@@ -43,19 +43,33 @@ class Asked:
     intents: list[str]  # or the answers, where there are no intents
     answers: list[str]  # "" where there is none
     keys: np.ndarray  # (n,) the same for questions that are read alike
-    learnt: int  # rows of the table to learn from
+    learnt: int  # rows that are not to test on
     tables: list[Table]
+    added: int = 0  # rows of none of the tables
 
     def facts(self, task: Questions) -> dict[str, Any]:
         """Return what became of the rows, and the files' digests."""
         return {
             "source": task.data,
             "test_source": task.test or "a part of the same rows",
-            "rows_in": sum(table.rows_in for table in self.tables),
+            "rows_in": sum(table.rows_in for table in self.tables) + self.added,
             "rows_used": len(self.questions),
             "rows_rejected": sum(table.rows_in - len(table) for table in self.tables),
             "digests": [table.digest for table in self.tables],
         }
+
+    def beside(self, questions: list[str], intent: str, task: Questions) -> "Asked":
+        """Return the rows with questions of one intent, and without answers, behind those to learn from."""
+        n = self.learnt
+        asked, intents, answers = (
+            [*had[:n], *added, *had[n:]]
+            for had, added in (
+                (self.questions, questions),
+                (self.intents, [intent] * len(questions)),
+                (self.answers, [""] * len(questions)),
+            )
+        )
+        return Asked(asked, intents, answers, _keys(task, asked), n + len(questions), self.tables, len(questions))
 
     def rejects(self) -> list[dict[str, Any]]:
         """Return each row not used, with its reason."""
@@ -94,8 +108,11 @@ def read_questions(task: Questions) -> Asked:
     questions = cells(task.text)
     answers = [""] * len(questions) if task.answer is None else cells(task.answer)
     intents = answers if task.intent is None else cells(task.intent)
-    alike = keys(question.lower() if task.lower else question for question in questions)
-    return Asked(questions, intents, answers, alike, len(tables[0]), tables)
+    return Asked(questions, intents, answers, _keys(task, questions), len(tables[0]), tables)
+
+
+def _keys(task: Questions, questions: list[str]) -> np.ndarray:
+    return keys(question.lower() if task.lower else question for question in questions)
 
 
 def read_items(task: Questions, path: Path) -> Iterator[str]:

@@ -64,7 +64,12 @@ def test_without_such_questions_a_tenth_of_the_intents_is_held_out_and_named(tmp
     data = table(tmp_path / "a.csv", questions(400, intents=20))
     opened = Converse(data=data, intent="intent").open(seed=1)
     held = opened.facts["held_out_intents"]
-    assert len(held) == 2 and len(opened.labels) == 18 and not set(held) & set(opened.labels)
+    assert (
+        "2 of 20 held out" in opened.title
+        and len(held) == 2
+        and len(opened.labels) == 18
+        and not set(held) & set(opened.labels)
+    )
     assert opened.facts["out_of_scope_validation"] + opened.facts["out_of_scope_test"] == 40
     assert Converse(data=data, intent="intent").open(seed=2).facts["held_out_intents"] != held
     everything = Converse(data=data, intent="intent", held_out=0).open()
@@ -74,6 +79,30 @@ def test_without_such_questions_a_tenth_of_the_intents_is_held_out_and_named(tmp
     )
     with pytest.raises(ValueError, match=r"held_out = 0.95 takes 19 of 20 intents away"):
         Converse(data=data, intent="intent", held_out=0.95).open()
+
+
+def test_a_file_of_questions_out_of_scope_is_shared_by_validation_and_test(tmp_path: Path) -> None:
+    data, given = table(tmp_path / "a.csv", questions(80)), table(tmp_path / "b.csv", questions(20, start=100))
+    lines = tmp_path / "other.txt"
+    lines.write_text("".join(f"what is the weather in town {i}?\n" for i in range(10)), encoding="utf-8")
+    for test in (None, given):
+        opened = Converse(data=data, test=test, intent="intent", oos_data=str(lines)).open()
+        facts = opened.facts
+        assert (facts["out_of_scope_validation"], facts["out_of_scope_test"]) == (5, 5)
+        assert facts["held_out_intents"] == [] and facts["rows_in"] == facts["rows_used"] == 90 + 20 * (
+            test is not None
+        )
+        assert "oos_auroc" in opened.score(model_of(opened), opened.test).parts
+
+
+def test_a_test_table_with_questions_out_of_scope_keeps_to_them(tmp_path: Path) -> None:
+    data, given = (
+        table(tmp_path / "a.csv", questions(80, oos=5)),
+        table(tmp_path / "b.csv", questions(20, oos=5, start=100)),
+    )
+    opened = Converse(data=data, test=given, intent="intent").open()
+    assert (opened.facts["out_of_scope_validation"], opened.facts["out_of_scope_test"]) == (16, 4)
+    assert len(opened.test) == 20
 
 
 def test_equal_questions_stand_in_one_split_and_those_of_the_test_table_in_it_alone(tmp_path: Path) -> None:
