@@ -128,6 +128,26 @@ def test_texts_of_one_token_are_learnt_and_answered(tmp_path: Path) -> None:
     assert set(opened.train.lengths) == {1} and opened.train.batch(np.arange(3)).inputs.shape == (3, 1)
 
 
+def test_inputs_to_answer_are_a_tables_texts_or_a_files_lines(tmp_path: Path) -> None:
+    opened = Classify(data=csv_file(tmp_path / "a.csv", rows(40)), tokens="bytes").open()
+    items = opened.coding.items
+    assert items is not None
+    asked = tmp_path / "asked.csv"
+    asked.write_text('id,text\n1,"one, two"\n2,three\n')
+    assert list(items(asked)) == ["one, two", "three"]
+    (tmp_path / "asked.jsonl").write_text('{"text": "one"}\n{"text": "two"}\n')
+    assert list(items(tmp_path / "asked.jsonl")) == ["one", "two"]
+    (tmp_path / "asked.txt").write_text("one\n\n  two, three\n")
+    assert list(items(tmp_path / "asked.txt")) == ["one", "  two, three"]
+    for content, message in [
+        ("id,text\n1,one\n2,\n3,two\n", "line 3 cannot be used: column 'text' is empty"),
+        ("id,txt\n1,one\n", "no column 'text'"),
+    ]:
+        asked.write_text(content)
+        with pytest.raises(ValueError, match=message):
+            list(items(asked))
+
+
 def test_rejects_are_listed_with_their_file_and_counted(tmp_path: Path) -> None:
     data = csv_file(tmp_path / "a.csv", [*rows(30), ("", "yes"), ("text", "NaN")])
     test = csv_file(tmp_path / "b.csv", [*rows(10), ("a", "b,c")])
