@@ -26,7 +26,7 @@ experiments = [
             shift=2,
         ),
         model=Transformer(width=96, layers=3, dropout=0.1),
-        budget=Budget(epochs=8),
+        budget=Budget(epochs=6),
         optimizer=Optimizer(batch_size=64, learning_rate=2e-3),
     )
 ]

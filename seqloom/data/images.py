@@ -1,11 +1,10 @@
-"""Pictures of users: idx files (MNIST's format), arrays in .npz, and folders of files; bytes (n, H, W, C) in memory.
+"""Pictures of users: arrays in .npz, and folders of files; bytes (n, H, W, C) in memory.
 
 Files of pictures are read by pillow, which is an extra. Pixels stay bytes, a quarter of the memory that values take,
-and become values when a batch is collated. Source of the format: LeCun et al. 1998, the MNIST database.
+and become values when a batch is collated.
 """
 
 import hashlib
-import math
 import warnings
 import zipfile
 from collections import Counter
@@ -16,12 +15,9 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from seqloom.data.folders import Filed, check_files
-from seqloom.data.text import read_bytes
 
 Color = Literal["grey", "rgb"]
 Size = tuple[int, int]  # height, width
-
-_IDX_BYTES = 0x08  # the code of unsigned bytes
 
 
 class Pictures(NamedTuple):
@@ -34,66 +30,6 @@ class Pictures(NamedTuple):
     digest: str
     sizes: int = 1  # different sizes that the files had
     resized: int = 0  # pictures brought to another size
-
-
-def read_idx(path: str | Path) -> np.ndarray:
-    """Return the bytes of an idx file, plain or .gz, of 1 to 4 dimensions.
-
-    Raises:
-        ValueError: it cannot be read, is no idx file of unsigned bytes, or holds less or more than it says.
-    """
-    content = read_bytes(path)
-    if len(content) < 8 or content[:2] != b"\0\0" or content[2] != _IDX_BYTES or not 1 <= content[3] <= 4:
-        raise ValueError(f"'{path}' is no idx file of bytes: its first four bytes are {content[:4].hex(' ')}")
-    shape = (
-        np.frombuffer(content, dtype=">u4", count=content[3], offset=4) if len(content) >= 4 + 4 * content[3] else ()
-    )
-    begin, size = 4 + 4 * content[3], math.prod(int(side) for side in shape)
-    if len(content) - begin != size or not size:
-        raise ValueError(
-            f"'{path}' says that it holds {' x '.join(map(str, shape))} bytes and has {max(len(content) - begin, 0)} "
-            "behind its header: it is damaged or cut off; fetch it again"
-        )
-    return np.frombuffer(content, dtype=np.uint8, offset=begin).reshape([int(side) for side in shape])
-
-
-def read_idx_pair(images: str | Path, labels: str | Path) -> Pictures:
-    """Return the pictures of an idx file, (n, H, W) or (n, H, W, C), with the labels (n,) of another.
-
-    Raises:
-        ValueError: as `read_idx`; or the shapes do not fit.
-    """
-    pixels, target = pictures_of_idx(images), read_idx(labels)
-    if target.ndim != 1 or len(target) != len(pixels):
-        raise ValueError(
-            f"'{labels}' has shape {target.shape} and '{images}' {len(pixels)} pictures; give one label for each"
-        )
-    return Pictures(pixels, [str(label) for label in target.tolist()], [], len(pixels), _digest(pixels, target))
-
-
-def pictures_of_idx(path: str | Path) -> np.ndarray:
-    """Return the pictures (n, H, W, C) of an idx file.
-
-    Raises:
-        ValueError: as `read_idx`; or it holds no pictures.
-    """
-    pixels = read_idx(path)
-    if pixels.ndim < 3:
-        raise ValueError(f"'{path}' has shape {pixels.shape}: no pictures, which are (n, height, width)")
-    return _channelled(pixels, path)
-
-
-def labels_beside(images: str | Path) -> Path:
-    """Return the file of labels that belongs to an idx file by its name: train-images-idx3 has train-labels-idx1.
-
-    Raises:
-        ValueError: there is no such file.
-    """
-    images = Path(images)
-    found = images.with_name(images.name.replace("images", "labels").replace("idx3", "idx1"))
-    if found == images or not found.is_file():
-        raise ValueError(f"no labels beside '{images}': name the idx file that holds them with --labels")
-    return found
 
 
 def read_arrays(path: str | Path, dimensions: Sequence[int]) -> tuple[np.ndarray, list[str]]:
@@ -135,8 +71,8 @@ def read_npz(path: str | Path) -> Pictures:
         ValueError: as `read_arrays`.
     """
     x, labels = read_arrays(path, (3, 4))
-    pixels = _channelled(x, path)
-    return Pictures(pixels, labels, [], len(pixels), _digest(pixels, np.array(labels)))
+    pixels = channelled(x, path)
+    return Pictures(pixels, labels, [], len(pixels), digest_of(pixels, np.array(labels)))
 
 
 def read_folder(
@@ -185,7 +121,7 @@ def read_folder(
         [filed.labels[row] for row in kept],
         told,
         rows_in,
-        _digest(pixels, np.frombuffer(filed.digest.encode(), dtype=np.uint8)),
+        digest_of(pixels, np.frombuffer(filed.digest.encode(), dtype=np.uint8)),
         len(counts),
         sum(count for found, count in counts.items() if found != size),
     )
@@ -291,14 +227,20 @@ def _load(path: str | Path, names: Sequence[str]) -> dict[str, np.ndarray]:
         raise ValueError(f"cannot read '{path}': {error}") from None
 
 
-def _channelled(pixels: np.ndarray, path: str | Path) -> np.ndarray:
+def channelled(pixels: np.ndarray, path: str | Path) -> np.ndarray:
+    """Return pictures (n, H, W) or (n, H, W, C) as (n, H, W, C).
+
+    Raises:
+        ValueError: C is neither 1 nor 3.
+    """
     pixels = pixels[..., None] if pixels.ndim == 3 else pixels
     if pixels.shape[-1] not in (1, 3):
         raise ValueError(f"'{path}': pictures of {pixels.shape[-1]} channels, the last dimension; must be 1 or 3")
     return pixels
 
 
-def _digest(*arrays: np.ndarray) -> str:
+def digest_of(*arrays: np.ndarray) -> str:
+    """Return 12 hexadecimal digits of the SHA-256 of arrays' bytes, to know the data again by."""
     words = hashlib.sha256()
     for array in arrays:
         words.update(

@@ -9,18 +9,8 @@ import numpy as np
 import pydantic
 
 from seqloom.data.folders import SUFFIXES, files_of, labelled_files
-from seqloom.data.images import (
-    Pictures,
-    arrays_alone,
-    coloured,
-    labels_beside,
-    pictures_of_idx,
-    read_folder,
-    read_idx_pair,
-    read_npz,
-    read_picture,
-    resized,
-)
+from seqloom.data.idx import labels_beside, pictures_of_idx, read_idx_pair
+from seqloom.data.images import Pictures, arrays_alone, coloured, read_folder, read_npz, read_picture, resized
 from seqloom.model.frontend import Values
 from seqloom.tasks._labelled import class_answers
 from seqloom.tasks._pixels import Encoding, Sized, alike, open_pixels

@@ -122,15 +122,7 @@ def open_pixels(
         floor=floor,
         floor_of=floor_of,
         facts={
-            "source": task.data,
-            "test_source": task.test or f"a part of the same {kind}",
-            "rows_in": sum(part.rows_in for part in read),
-            "rows_used": sum(len(part.labels) for part in read),
-            "rows_rejected": sum(len(part.rejects) for part in read),
-            "duplicates_dropped": copies,
-            "digests": [part.digest for part in read],
-            "sizes_in_files": max(part.sizes for part in read),
-            "resized": sum(part.resized for part in read),
+            **_account(task, read, kind, copies),
             "train": len(train),
             "validation": len(validation),
             "test": len(test),
@@ -160,6 +152,21 @@ def alike(read: Sequence[Pictures], task: Sized) -> list[Pictures]:
         shapes = " and ".join(str(part.pixels.shape[1:]) for part in found)
         raise ValueError(f"'{task.data}' and '{task.test}' hold {shapes}, which must be alike: give --size")
     return found
+
+
+def _account(task: Sized, read: Sequence[Pictures], kind: str, copies: int) -> dict[str, Any]:
+    """Return what became of the files, and their digests."""
+    return {
+        "source": task.data,
+        "test_source": task.test or f"a part of the same {kind}",
+        "rows_in": sum(part.rows_in for part in read),
+        "rows_used": sum(len(part.labels) for part in read),
+        "rows_rejected": sum(len(part.rejects) for part in read),
+        "duplicates_dropped": copies,
+        "digests": [part.digest for part in read],
+        "sizes_in_files": max(part.sizes for part in read),
+        "resized": sum(part.resized for part in read),
+    }
 
 
 def _nearest_mean(pixels: np.ndarray, target: np.ndarray, parts: Sequence[np.ndarray]) -> float:

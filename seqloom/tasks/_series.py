@@ -106,14 +106,7 @@ def open_series(task: Series, seed: int) -> Opened:
         ValueError: what `read_ts` and `read_folder` refuse; no labels; test series of other channels; a missing value,
             where they are refused; classes that cannot be split.
     """
-    read = [_read(task, task.data, task.labels)]
-    if task.test is not None:
-        read.append(_read(task, task.test, task.test_labels))
-        if read[1].channels != read[0].channels:
-            raise ValueError(
-                f"'{task.test}' has series of {read[1].channels} channels and '{task.data}' of {read[0].channels}: "
-                "give test series of the same"
-            )
+    read = _read_all(task)
     values = [series for part in read for series in part.values]
     labels = [label for part in read for label in part.labels]
     names = [name for part in read for name in part.names]
@@ -146,11 +139,7 @@ def open_series(task: Series, seed: int) -> Opened:
             "validation": len(validation),
             "test": len(test),
             "classes": len(classes),
-            "channels": int(values[0].shape[1]),
-            "missing_values": int(sum(np.isnan(series).sum() for series in values)),
-            "length_min": int(examples.lengths.min()),
-            "length_median": float(np.median(examples.lengths)),
-            "length_max": int(examples.lengths.max()),
+            **_shapes(values, examples.lengths),
             **_neighbours(inputs, target, parts),
         },
         rejects=[reject for part in read for reject in part.rejects],
@@ -198,6 +187,19 @@ def _asked(item: str | Path | Row) -> tuple[np.ndarray, str]:
     return (read_series(item), str(item)) if isinstance(item, Path) else (parse_series(item), item[:40])
 
 
+def _read_all(task: Series) -> list[Read]:
+    """Return the series to learn from, and those to test on if they are given."""
+    read = [_read(task, task.data, task.labels)]
+    if task.test is not None:
+        read.append(_read(task, task.test, task.test_labels))
+        if read[1].channels != read[0].channels:
+            raise ValueError(
+                f"'{task.test}' has series of {read[1].channels} channels and '{task.data}' of {read[0].channels}: "
+                "give test series of the same"
+            )
+    return read
+
+
 def _read(task: Series, path: str, labels: str | None) -> Read:
     where = Path(path)
     if where.is_dir():
@@ -226,6 +228,16 @@ def _account(task: Series, read: Sequence[Read], copies: int) -> dict[str, Any]:
         "rows_rejected": sum(len(part.rejects) for part in read),
         "duplicates_dropped": copies,
         "digests": [part.digest for part in read],
+    }
+
+
+def _shapes(values: Sequence[np.ndarray], lengths: np.ndarray) -> dict[str, Any]:
+    return {
+        "channels": int(values[0].shape[1]),
+        "missing_values": int(sum(np.isnan(series).sum() for series in values)),
+        "length_min": int(lengths.min()),
+        "length_median": float(np.median(lengths)),
+        "length_max": int(lengths.max()),
     }
 
 

@@ -6,7 +6,8 @@ from typing import Any, ClassVar
 import numpy as np
 import pydantic
 
-from seqloom.data.images import coloured, pictures_of_idx
+from seqloom.data.idx import pictures_of_idx
+from seqloom.data.images import coloured
 from seqloom.data.moving import DIRECTIONS, Moving
 from seqloom.data.pixels import View
 from seqloom.data.source import handwritten_digits
@@ -72,29 +73,12 @@ class MovingDigits(Task):
             )
         if 2 * self.speed >= side:
             raise ValueError(f"speed = {self.speed} goes half around a canvas of {side} pixels: take {(side - 1) // 2}")
-        share = height * width / side**2  # of the canvas that a picture covers
-        mean = parts[0].mean() * share
-        deviation = np.sqrt((parts[0].astype(np.float64) ** 2).mean() * share - mean**2)
-        counts = (self.examples, max(self.examples // 10, 1), max(self.examples // 5, 1))
-        train, validation, test = (
-            Moving(
-                pictures,
-                count,
-                self.frames,
-                side,
-                self.directions,
-                self.speed,
-                (float(mean), float(deviation)),
-                seed,
-                part,
-                anew=part == 0,
-            )
-            for part, (pictures, count) in enumerate(zip(parts, counts, strict=True))
-        )
+        scale = _scale(parts[0], side)
+        train, validation, test = self._splits(parts, side, scale, seed)
         majority = int(np.bincount(train.target).argmax())
         labels = tuple(DIRECTIONS)[: self.directions]
-        scale = np.array([mean]), np.array([deviation])
-        encoding = Encoding("clips", labels, (self.frames, side, side, 1), View("frames", *scale))
+        view = View("frames", np.array(scale[:1]), np.array(scale[1:]))
+        encoding = Encoding("clips", labels, (self.frames, side, side, 1), view)
         return Opened(
             task=self,
             title=f"Direction of moving digits, {self.frames} frames of {side} x {side} pixels",
@@ -130,6 +114,15 @@ class MovingDigits(Task):
         """Return the coding of clips of this shape."""
         return clips_coding(encoding)
 
+    def _splits(self, parts: list[np.ndarray], side: int, scale: tuple[float, float], seed: int) -> list[Moving]:
+        counts = (self.examples, max(self.examples // 10, 1), max(self.examples // 5, 1))
+        return [
+            Moving(
+                pictures, count, self.frames, side, self.directions, self.speed, scale, seed, number, anew=number == 0
+            )
+            for number, (pictures, count) in enumerate(zip(parts, counts, strict=True))
+        ]
+
     def _pictures(self, seed: int) -> tuple[list[np.ndarray], int]:
         """Return the pictures (n, H, W) of training, validation and test, and how many copies were left out."""
         if self.data is None and self.test is not None:
@@ -149,6 +142,15 @@ class MovingDigits(Task):
             raise ValueError(f"{len(learnt)} different pictures are too few to share out; give more")
         parts = [learnt[rows] for rows in stratified(np.zeros(len(learnt), dtype=np.int64), shares, seed)]
         return [pictures[rows] for rows in (*parts, *([given] if len(given) else []))], copies
+
+
+def _scale(pictures: np.ndarray, side: int) -> tuple[float, float]:
+    """Return mean and deviation of the pixels of a canvas with one of the pictures somewhere."""
+    share = pictures[0].size / side**2  # of the canvas that a picture covers
+    mean = float(pictures.mean()) * share
+    chunks = (pictures[start : start + 1024].astype(np.int64) for start in range(0, len(pictures), 1024))
+    square = sum(int((chunk * chunk).sum()) for chunk in chunks) / pictures.size * share
+    return mean, (square - mean**2) ** 0.5
 
 
 def _grey(path: str) -> np.ndarray:

@@ -9,16 +9,8 @@ import pytest
 from PIL import Image
 
 from seqloom.data.folders import labelled_files
-from seqloom.data.images import (
-    coloured,
-    labels_beside,
-    read_folder,
-    read_idx,
-    read_idx_pair,
-    read_npz,
-    read_picture,
-    resized,
-)
+from seqloom.data.idx import labels_beside, read_idx, read_idx_pair
+from seqloom.data.images import coloured, read_folder, read_npz, read_picture, resized
 
 
 def idx(path: Path, values: np.ndarray) -> Path:
