@@ -17,6 +17,7 @@ _HAN = re.compile(rf"[{_SINGLE}]")
 
 UNKNOWN, SEPARATOR, _FIRST = 0, 1, 2  # numbers of words: those of the list begin at 2
 QUESTION, BETWEEN, PASSAGE = range(3)  # the first small number: which part a step is of
+_WORDS = 50_000  # whose rarity is kept, at most
 _STEM = 5  # letters that words of the same family share
 _RARITIES = 6  # buckets of log(passages / passages that hold the word)
 _RUN = 4  # steps in a row that the other part also has, at most told
@@ -76,38 +77,39 @@ class Asked:
     The first are the input features of Chen et al. 2017 (arXiv 1704.00051), the share is that of Yih et al. 2013.
 
     Args:
-        words: known, their numbers begin at 2.
+        words: whose rarity is known, the most frequent first.
         rarity: log(passages / passages that hold the word) of each, and of an unknown one last.
+        numbered: how many of the words have a number of their own, from 2; the others share that of the unknown.
         reach: steps to each side; None: the whole passage.
     """
 
-    def __init__(self, words: Sequence[str], rarity: Sequence[float], reach: int | None) -> None:
-        self.words, self.rarity, self.reach = list(words), list(rarity), reach
-        self._number = {word: number for number, word in enumerate(words, _FIRST)}
+    def __init__(self, words: Sequence[str], rarity: Sequence[float], numbered: int, reach: int | None) -> None:
+        self.words, self.rarity, self.numbered, self.reach = list(words), list(rarity), numbered, reach
+        self._number = {word: number for number, word in enumerate(self.words[:numbered], _FIRST)}
         self._rarity = dict(zip(words, rarity, strict=False))
 
     @classmethod
     def learn(
         cls, passages: Sequence[Pieces], questions: Sequence[Pieces], vocabulary: int, reach: int | None
     ) -> "Asked":
-        """Learn from the training split: the most frequent words that come twice, and in how many passages each is."""
+        """Learn from the training split: words that come twice, and in how many passages each is."""
         counts: Counter[str] = Counter()
         for part in (*passages, *questions):
             counts.update(part.words)
         holding = Counter(word for part in passages for word in set(part.words))
         n = len(passages)
-        kept = [word for word, count in counts.most_common(vocabulary - _FIRST) if count > 1]
+        kept = [word for word, count in counts.most_common(_WORDS) if count > 1]
         rarity = [round(math.log((n + 1) / (holding[word] + 1)), 4) for word in kept]
-        return cls(kept, [*rarity, round(math.log(n + 1), 4)], reach)
+        return cls(kept, [*rarity, round(math.log(n + 1), 4)], min(len(kept), vocabulary - _FIRST), reach)
 
     @property
     def vocabulary(self) -> int:
         """Return how many numbers of words there are."""
-        return len(self.words) + _FIRST
+        return self.numbered + _FIRST
 
     def to_data(self) -> dict[str, Any]:
         """Return JSON values, arguments of the class."""
-        return {"words": self.words, "rarity": self.rarity, "reach": self.reach}
+        return {"words": self.words, "rarity": self.rarity, "numbered": self.numbered, "reach": self.reach}
 
     def weigh(self, words: Iterable[str]) -> np.ndarray:
         """Return how rare each word is; marks weigh nothing."""

@@ -19,6 +19,7 @@ from seqloom.model.head import Labels
 from seqloom.tasks._asked import FEATURES, QUESTION_SHARE, Asked, Pieces, pieces, split
 from seqloom.tasks.task import Coding, Opened, evaluate
 
+_WORDS, _FEWEST, _PAIRS_A_WORD = 20_000, 64, 50  # few pairs teach few words: more are learnt by heart
 _BATCH = 64  # pairs at a time, where a user asks
 _DRAWS = 20  # random rankings that chance is told by
 
@@ -43,7 +44,7 @@ def open_selection(task: Any, seed: int) -> Opened:
     asked = Asked.learn(
         [cut[candidate] for candidate in sorted({text[row][1] for row in train})],
         [cut[question] for question in sorted({text[row][0] for row in train})],
-        task.vocabulary or 2000,
+        task.vocabulary or min(_WORDS, max(_FEWEST, len(train) // _PAIRS_A_WORD)),
         reach=None,
     )
     steps = [_steps(asked, cut[question], cut[candidate], task.max_length) for question, candidate in text]
@@ -58,7 +59,7 @@ def open_selection(task: Any, seed: int) -> Opened:
         train=splits["train"],
         validation=splits["validation"],
         test=splits["test"],
-        frontend=Words(vocabulary=asked.vocabulary, width=32, features=FEATURES, feature_width=8, dropout=0.3),
+        frontend=Words(vocabulary=asked.vocabulary, width=16, features=FEATURES, feature_width=8, dropout=0.3),
         head=Labels(classes=2, pool="max", dropout=0.3),
         causal=False,
         floor=_value(decides, shared, right, asked_of, parts[2]),

@@ -52,7 +52,7 @@ class Answer(Task):
     candidate: str | int = "candidate"  # column of the candidate answers, likewise
     label: str | int = "label"  # column that is 1 where the candidate answers the question, else 0
     ranking: Literal["clean", "all"] = "clean"  # score questions with right and wrong candidates, or all of them
-    vocabulary: int | None = pydantic.Field(default=None, ge=16)  # known words; None: 20,000, of pairs 2,000
+    vocabulary: int | None = pydantic.Field(default=None, ge=16)  # numbered words; None: 20,000, of pairs one in 50
     max_length: int = pydantic.Field(default=512, ge=16)  # steps of a window: question and part of the passage
     stride: int = pydantic.Field(default=128, gt=0)  # steps from one window of a long passage to the next
     max_answer: int = pydantic.Field(default=30, gt=0)  # steps of an answer at most
