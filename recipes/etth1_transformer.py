@@ -27,7 +27,7 @@ experiments = [
             length=504,
             patch=24,
             pool="flatten",
-            dropout=0.3,
+            head_dropout=0.3,
             normalise="last",
             split=(8640, 2880, 2880),
         ),

@@ -81,7 +81,7 @@ class Forecast(Task):
     quantiles: tuple[float, ...] = ()  # levels to forecast, 0.5 among them, e.g. 0.1,0.5,0.9; none: one value
     loss: Literal["mse", "mae"] = "mse"  # of one value; quantiles have the pinball loss
     pool: Literal["last", "flatten"] = "last"  # forecast from the last vector, or from all of them side by side
-    dropout: float = pydantic.Field(default=0.0, ge=0, lt=1)  # on what is forecast from
+    head_dropout: float = pydantic.Field(default=0.0, ge=0, lt=1)  # on what is forecast from
     normalise: Literal["window", "last", "train"] = "last"  # by a window's mean and deviation, its last value, or not
     split: tuple[float, float, float] = (0.7, 0.1, 0.2)  # training, validation and test: shares, or numbers of steps
     season: int | None = pydantic.Field(default=None, gt=0)  # steps; None: by the step, e.g. 24 of hours, 12 of months
@@ -163,7 +163,7 @@ class Forecast(Task):
                 loss=self.loss,
                 pool=self.pool,
                 steps=(window.length + window.ahead) // patch if self.pool == "flatten" else None,
-                dropout=self.dropout,
+                dropout=self.head_dropout,
             ),
             causal=self.pool == "last",
             floor=least[best],
