@@ -14,9 +14,12 @@ from seqloom.core import runtime
 from seqloom.core.types import IGNORED
 from seqloom.data.batches import Order
 from seqloom.lab.cite import cite
+from seqloom.lab.trained import load
 from seqloom.model.model import Model
 from seqloom.tasks.task import Interface, Opened, judging, respond
 from seqloom.tasks.translate import Translate
+from seqloom.train.experiment import Budget, Experiment
+from seqloom.train.loop import Training
 from seqloom.zoo.architecture import Architecture
 from seqloom.zoo.gpt import GPT
 from seqloom.zoo.gru import GRUStack
@@ -136,6 +139,18 @@ def test_a_run_translates_without_its_data(opened: Opened, model: Model) -> None
         Interface.restored(opened.task, {**kept, "encoding": {"growth": 2}})
 
 
+def test_a_run_directory_is_trained_scored_and_asked(tmp_path: Path) -> None:
+    task = task_of(tmp_path, 60, tokens="bytes")
+    experiment = Experiment(task=task, model=Seq2Seq(width=16), budget=Budget(steps=4), evaluate_every=2)
+    result = Training(experiment, out=tmp_path / "run").finish()
+    assert {"bleu", "chrf", "perplexity", "accuracy"} <= set(result.metrics)
+    assert load(tmp_path / "run").scores("validation")["metrics"]["bleu"] >= 0
+    for file in tmp_path.glob("pairs.*"):
+        file.unlink()
+    (answer,) = load(tmp_path / "run").answers(["dog runs"])
+    assert isinstance(answer["translation"], str)
+
+
 def test_an_untrained_model_stops_by_the_length_of_the_source(opened: Opened) -> None:
     model = fitted(opened, Transformer(width=16, heads=2), 0)
     with torch.no_grad():
@@ -207,6 +222,18 @@ def test_a_table_gives_the_same_as_two_files(tmp_path: Path) -> None:
     batches = [task.open().train.batch(np.arange(20)) for task in tasks]
     assert all(torch.equal(batch.inputs, batches[0].inputs) for batch in batches)
     assert all(torch.equal(batch.source, batches[0].source) for batch in batches)
+
+
+def test_a_table_to_test_on_has_the_same_columns(tmp_path: Path) -> None:
+    source, target = sentences(50)
+    lines = [f"{b},{a}\n" for a, b in zip(source, target, strict=True)]
+    (tmp_path / "all.csv").write_text("de,en\n" + "".join(lines), encoding="utf-8")
+    (tmp_path / "test.csv").write_text("de,en\n" + "".join(lines[:9]), encoding="utf-8")
+    files = {"data": str(tmp_path / "all.csv"), "test": str(tmp_path / "test.csv")}
+    opened = Translate(**files, source="en", target="de", tokens="bytes").open()
+    assert (opened.facts["test"], opened.facts["overlaps_dropped"], opened.facts["train"]) == (9, 9, 39)
+    numbered = Translate(**files, source="1", target="0", header=True, tokens="bytes").open()
+    assert torch.equal(numbered.test.batch(np.arange(9)).inputs, opened.test.batch(np.arange(9)).inputs)
 
 
 def test_chinese_is_read_judged_and_told_as_characters(tmp_path: Path) -> None:
