@@ -18,10 +18,11 @@ from seqloom.data.mel import LogMel
 
 _DEPTH = 8.0  # nats below the loudest that are heard: 35 dB
 _DRAWS = 16  # random numbers of a row: more than any variation takes
+# at full strength
 _STRETCH = 0.2  # longer or shorter by up to this share
 _WARP = 0.15  # pitch higher or lower by up to this share of the bands
 _SILENCE = 25  # steps before and behind, at most
-_NOISE = (2.0, 14.0)  # nats below the loudest band at which noise lies
+_NOISE = (2.0, 14.0)  # nats below the loudest band at which noise lies; weaker noise ends lower
 _NOISY = 0.5  # share of the recordings that get noise
 _MASKS = 2  # masks of time, and as many of pitch
 _MASKED_TIME, _MASKED_BANDS = 0.15, 0.15  # of the steps, and of the bands, that a mask hides at most
@@ -67,7 +68,8 @@ class Sounds(Examples):
         target: (n,) classes, or a list of n arrays of labels, which are padded with IGNORED.
         scale: how features are standardised.
         patch: batches are padded to a multiple of so many steps.
-        seed: of the variations; None: there are none.
+        strength: of the variations, from 0 to 1; 0: there are none.
+        seed: of the variations.
         epoch: whose variations; None: the recordings as they are.
     """
 
@@ -78,19 +80,20 @@ class Sounds(Examples):
         target: np.ndarray | Sequence[np.ndarray],
         scale: Scale,
         patch: int = 1,
-        seed: int | None = None,
+        strength: float = 0.0,
+        seed: int = 0,
         epoch: int | None = None,
     ) -> None:
         assert len(target) == len(offsets) - 1
         self.lengths = np.diff(offsets)
         self._features, self._offsets, self._target = features, offsets, target
-        self._scale, self._patch, self._seed, self._epoch = scale, patch, seed, epoch
+        self._scale, self._patch, self._strength, self._seed, self._epoch = scale, patch, strength, seed, epoch
 
     def of_epoch(self, epoch: int) -> "Sounds":
         """Return the recordings as training hears them in an epoch: varied, each a function of (seed, epoch, row)."""
-        if self._seed is None:
+        if not self._strength:
             return self
-        of_all = (self._features, self._offsets, self._target, self._scale, self._patch, self._seed)
+        of_all = (self._features, self._offsets, self._target, self._scale, self._patch, self._strength, self._seed)
         return Sounds(*of_all, epoch)
 
     def batch(self, rows: np.ndarray) -> Batch:
@@ -117,13 +120,14 @@ class Sounds(Examples):
 
     def _row(self, row: int) -> np.ndarray:
         x = self._features[self._offsets[row] : self._offsets[row + 1]].astype(np.float32)
-        if self._epoch is None or self._seed is None:
+        if self._epoch is None:
             return self._scale(x)
         # part 0 orders the rows
         draws = stream(self._seed, self._epoch, part=row + 1).random_raw(_DRAWS) / 2.0**64
         least = 1 if isinstance(self._target, np.ndarray) else self._patch * (2 * len(self._target[row]) + 1)
-        x = surrounded(stretched(x, draws[0], draws[1], least), draws[2], draws[3])
-        return masked(self._scale(noisy(x, draws[4], draws[5], draws[6])), draws[7:])
+        much = self._strength
+        x = surrounded(stretched(x, draws[0], draws[1], least, much), draws[2], draws[3], much)
+        return masked(self._scale(noisy(x, draws[4], draws[5], draws[6], much)), draws[7:], much)
 
 
 class Ear(NamedTuple):
@@ -141,11 +145,15 @@ class Ear(NamedTuple):
         return cls(mel.rate, mel.mels, frames, max_seconds, Scale.of(features))
 
     def examples(
-        self, features: Sequence[np.ndarray], target: np.ndarray | Sequence[np.ndarray], seed: int | None = None
+        self,
+        features: Sequence[np.ndarray],
+        target: np.ndarray | Sequence[np.ndarray],
+        strength: float = 0.0,
+        seed: int = 0,
     ) -> Sounds:
-        """Return recordings of features (T, M) each with their targets; with a seed training hears them varied."""
+        """Return recordings of features (T, M) each with their targets; with a strength training hears them varied."""
         offsets = np.cumsum([0, *map(len, features)])
-        return Sounds(np.concatenate(features), offsets, target, self.scale, self.frames, seed)
+        return Sounds(np.concatenate(features), offsets, target, self.scale, self.frames, strength, seed)
 
     def to_data(self) -> dict[str, Any]:
         """Return JSON values."""
@@ -158,16 +166,16 @@ class Ear(NamedTuple):
         return cls(**{**{name: data[name] for name in cls._fields}, "scale": scale})
 
 
-def stretched(x: np.ndarray, time: float, pitch: float, least: int = 1) -> np.ndarray:
+def stretched(x: np.ndarray, time: float, pitch: float, least: int = 1, strength: float = 1.0) -> np.ndarray:
     """Return features (T', M) whose time and pitch are stretched, by two numbers from 0 to 1; 1/2 changes nothing.
 
     Time becomes longer or shorter by at most a fifth, not shorter than `least` steps unless it was; pitch moves by at
     most 15 %, as from a shorter or longer vocal tract. What lies beyond the bands is their outermost.
     """
     length, mels = x.shape
-    wanted = max(round(length * (1 + _STRETCH * (2 * time - 1))), min(length, least), 1)
+    wanted = max(round(length * (1 + strength * _STRETCH * (2 * time - 1))), min(length, least), 1)
     x = _interpolated(x, np.arange(wanted) * (max(length - 1, 0) / max(wanted - 1, 1)))
-    return _interpolated(x.T, np.arange(mels) * (1 + _WARP * (2 * pitch - 1))).T
+    return _interpolated(x.T, np.arange(mels) * (1 + strength * _WARP * (2 * pitch - 1))).T
 
 
 def _interpolated(x: np.ndarray, at: np.ndarray) -> np.ndarray:
@@ -178,34 +186,35 @@ def _interpolated(x: np.ndarray, at: np.ndarray) -> np.ndarray:
     return x[low] + share * (x[high] - x[low])
 
 
-def surrounded(x: np.ndarray, before: float, behind: float) -> np.ndarray:
+def surrounded(x: np.ndarray, before: float, behind: float, strength: float = 1.0) -> np.ndarray:
     """Return log energies (T', M) with silence before and behind, each up to a quarter of a second."""
-    ends = [np.full((int(share * (_SILENCE + 1)), x.shape[1]), x.min()) for share in (before, behind)]
+    ends = [np.full((int(share * (strength * _SILENCE + 1)), x.shape[1]), x.min()) for share in (before, behind)]
     return np.concatenate([ends[0], x, ends[1]]).astype(np.float32)
 
 
-def noisy(x: np.ndarray, chance: float, level: float, colour: float) -> np.ndarray:
+def noisy(x: np.ndarray, chance: float, level: float, colour: float, strength: float = 1.0) -> np.ndarray:
     """Return log energies (T, M) with the energy of steady noise added, or as they are, by three numbers from 0 to 1.
 
     The noise lies 9 to 60 dB below the loudest band, and rises or falls with pitch by up to 13 dB.
     """
     if chance > _NOISY:
         return x
-    low, high = _NOISE
+    low, high = _NOISE[1] - strength * (_NOISE[1] - _NOISE[0]), _NOISE[1]
     slope = (2 * colour - 1) * 1.5 * np.linspace(-1, 1, x.shape[1], dtype=np.float32)
     return np.logaddexp(x, x.max() - low - (high - low) * level + slope).astype(np.float32)
 
 
-def masked(x: np.ndarray, draws: np.ndarray) -> np.ndarray:
+def masked(x: np.ndarray, draws: np.ndarray, strength: float = 1.0) -> np.ndarray:
     """Return standardised features (T, M) with masks of time and of bands, which put the mean there: in place.
 
     Args:
         x: the features.
         draws: numbers from 0 to 1, four a pair of masks.
+        strength: from 0 to 1.
     """
     length, mels = x.shape
     for a, b, c, d in draws[: 4 * _MASKS].reshape(_MASKS, 4):
-        steps, bands = int(a * (_MASKED_TIME * length + 1)), int(b * (_MASKED_BANDS * mels + 1))
+        steps, bands = int(a * (strength * _MASKED_TIME * length + 1)), int(b * (strength * _MASKED_BANDS * mels + 1))
         start, first = int(c * (length - steps + 1)), int(d * (mels - bands + 1))
         x[start : start + steps] = 0.0
         x[:, first : first + bands] = 0.0

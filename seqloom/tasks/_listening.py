@@ -40,7 +40,7 @@ class Listening(Task):
     max_seconds: float = pydantic.Field(default=30.0, gt=0)  # sounds: longer recordings are not used
     validation: float = pydantic.Field(default=0.1, gt=0, lt=0.5)  # share of the data to validate on
     allow_rejects: bool = False  # go on with more than 0.1 % of the rows or files unusable
-    augment: bool = True  # sounds: train on other tempo, pitch, noise and masks in each epoch
+    augment: float = pydantic.Field(default=0.5, ge=0, le=1)  # sounds: how much training varies tempo, pitch, noise ...
 
 
 class Gathered(NamedTuple):

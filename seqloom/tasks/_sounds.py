@@ -37,7 +37,7 @@ def open_sounds(task: Sounds, seed: int) -> Opened:
     classes = _classes(task, said, found.parts)
     target = np.array([classes.index(one) if one in classes else -1 for one in said])
     ear = Ear.learnt(found.mel, task.frames, task.max_seconds, [found.features[row] for row in found.parts[0]])
-    examples = ear.examples(found.features, target, seed if task.augment else None)
+    examples = ear.examples(found.features, target, task.augment, seed)
     train, validation, test = (examples.select(rows) for rows in found.parts)
     floor, floor_of = majority_floor(target, found.parts, classes)
     encoding = {"kind": "sounds", "labels": list(classes), **ear.to_data()}

@@ -102,7 +102,7 @@ class Transcribe(Listening, Task):
         targets = [_labels(recording.said, alphabet) for recording in found.recordings]
         found = self._long_enough(found, targets)
         ear = Ear.learnt(found.mel, self.frames, self.max_seconds, [found.features[row] for row in found.parts[0]])
-        examples = ear.examples(found.features, targets, seed if self.augment else None)
+        examples = ear.examples(found.features, targets, self.augment, seed)
         train, validation, test = (examples.select(rows) for rows in found.parts)
         said = [[found.recordings[row].said for row in part] for part in found.parts]
         floor, floor_of = _floor(said[0], said[2])

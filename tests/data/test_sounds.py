@@ -57,14 +57,14 @@ def test_transcripts_are_padded_with_what_is_ignored() -> None:
 
 
 def test_variations_are_of_seed_epoch_and_row_alone() -> None:
-    sounds = ear().examples(features(), np.zeros(4), seed=5)
+    sounds = ear().examples(features(), np.zeros(4), strength=1.0, seed=5)
     plain, first, second = sounds, sounds.of_epoch(0), sounds.of_epoch(1)
     one = first.batch(np.array([1])).inputs
     assert not torch.equal(one, plain.batch(np.array([1])).inputs[:, : one.shape[1]])
     both = first.batch(np.array([3, 1]))
     length = 0 if both.segment is None else int(both.segment[1].sum())
     torch.testing.assert_close(both.inputs[1, :length], one[0, :length], rtol=0, atol=0)
-    again = ear().examples(features(), np.zeros(4), seed=5).of_epoch(4).of_epoch(0).batch(np.array([1]))
+    again = ear().examples(features(), np.zeros(4), strength=1.0, seed=5).of_epoch(4).of_epoch(0).batch(np.array([1]))
     assert torch.equal(again.inputs, one)
     shapes = {second.batch(np.array([1])).inputs.shape, one.shape}
     assert len(shapes) == 2 or not torch.equal(second.batch(np.array([1])).inputs, one)
@@ -78,7 +78,7 @@ def test_no_variation_leaves_fewer_steps_than_a_transcript_needs() -> None:
     labels = np.array([1, 1, 2, 2])
     generator = np.random.default_rng(0)
     recording = [generator.normal(size=(18, 10)).astype(np.float16)]
-    sounds = Sounds(recording[0], np.array([0, 18]), [labels], Scale.of(recording), patch=3, seed=0)
+    sounds = Sounds(recording[0], np.array([0, 18]), [labels], Scale.of(recording), patch=3, strength=1.0)
     for epoch in range(200):
         batch = sounds.of_epoch(epoch).batch(np.array([0]))
         real = batch.inputs.shape[1] if batch.segment is None else int(batch.segment.sum())
@@ -105,6 +105,14 @@ def test_noise_only_adds_and_silence_surrounds() -> None:
     assert len(around) == 13 + len(x) + 25
     np.testing.assert_array_equal(around[13:-25], x)
     assert (around[:13] == x.min()).all()
+
+
+def test_no_strength_changes_nothing_and_half_of_it_half_as_much() -> None:
+    x = features()[1].astype(np.float32)
+    np.testing.assert_allclose(stretched(x, 1.0, 1.0, strength=0.0), x, atol=1e-6)
+    assert len(surrounded(x, 1.0, 1.0, strength=0.0)) == len(x) + 2
+    assert len(stretched(x, 1.0, 0.5, strength=0.5)) == 13
+    assert noisy(x, 0.1, 0.0, 0.5, strength=0.5).min() < x.max() - 6
 
 
 def test_masks_hide_at_most_their_share_and_put_the_mean() -> None:
