@@ -2,7 +2,7 @@
 
 Data: eng.train, eng.testa, eng.testb (Tjong Kim Sang and De Meulder 2003), to an entity F1 on testb as conlleval and
 seqeval count it. Sentences of eng.train that are also in testa or testb are left out, and of testa those in testb.
-Settings are chosen on testa alone; the weights kept are those that were best on it.
+Settings are chosen on testa alone, by short runs; the weights kept are those that were best on it.
 
     seqloom train recipes/conll2003_bilstm.py --out runs/conll2003_bilstm
 """
