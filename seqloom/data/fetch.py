@@ -98,11 +98,11 @@ def _receive(download: Download, part: Path) -> None:
             have = 0  # the host begins anew
         length = answer.headers.get("Content-Length")
         total = have + int(length) if length is not None else None
-        _check_size(download, total or 0)
+        _check_size(download, total or 0, part)
         with part.open("ab" if have else "wb") as file:
             for block in iter(lambda: answer.read(_BLOCK), b""):
                 have += len(block)
-                _check_size(download, have)
+                _check_size(download, have, part)
                 file.write(block)
                 tell(f"fetching {PurePosixPath(urlsplit(download.url).path).name}", have / total if total else 0.0)
             file.flush()
@@ -125,8 +125,9 @@ def _check_scheme(url: str) -> None:
         raise ValueError(f"'{url}' is not fetched: only over {' or '.join(SCHEMES)}")
 
 
-def _check_size(download: Download, size: int) -> None:
+def _check_size(download: Download, size: int, part: Path) -> None:
     if size > download.most_bytes:
+        part.unlink(missing_ok=True)
         raise ValueError(
             f"'{download.url}' has more than {download.most_bytes} bytes, which is more than this source has; it is "
             "another file, and is not fetched"

@@ -17,6 +17,7 @@ from seqloom.core import runtime
 from seqloom.core.registry import nearest
 from seqloom.data.cache import locked
 from seqloom.data.fetch import Download, digests, fetch, fresh, unpack
+from seqloom.data.lines import file_digest
 from seqloom.data.telling import tell
 
 PREFIX = "source:"
@@ -127,23 +128,25 @@ def _recorded(folder: Path) -> dict[str, dict[str, str]] | None:
 def _whole(name: str, folder: Path, trusted: dict[str, dict[str, str]]) -> bool:
     if not folder.is_dir():
         return False
-    wrong = [file for file, digest in trusted["files"].items() if digests(folder).get(file) != digest]
+    there = digests(folder)
+    wrong = [file for file, digest in trusted["files"].items() if there.get(file) != digest]
     if wrong:
         tell(f"source {name}: {', '.join(wrong[:3])} in '{folder}' is damaged and fetched again")
     return not wrong
 
 
 def _fetch(source: Named, folder: Path, trusted: dict[str, dict[str, str]] | None) -> None:
+    kept = folder.with_name(f"{folder.name}.fetched")  # what a broken connection leaves is gone on with
+    paths = [kept / str(number) for number in range(len(source.downloads))]
+    found = {
+        download.url: file_digest(path) if path.exists() else fetch(download, path)
+        for download, path in zip(source.downloads, paths, strict=True)
+    }
     made = fresh(folder)
-    kept = folder.with_name(f"{folder.name}.fetched")
-    found: dict[str, str] = {}
     try:
-        for number, download in enumerate(source.downloads):
-            path = kept / str(number)
-            found[download.url] = fetch(download, path)
+        for download, path in zip(source.downloads, paths, strict=True):
             before = (trusted or {}).get("downloads", {}).get(download.url)
             if before not in (None, found[download.url]):
-                path.unlink()
                 raise ValueError(
                     f"'{download.url}' is no more what was fetched at first: its SHA-256 is {found[download.url]}, and "
                     f"was {before}; if you trust it, delete '{folder}.{_RECORD}'"
@@ -152,12 +155,14 @@ def _fetch(source: Named, folder: Path, trusted: dict[str, dict[str, str]] | Non
         files = digests(made)
         _check(source, files)
         record = folder.with_name(f"{folder.name}.{_RECORD}")
-        record.write_text(json.dumps({"downloads": found, "files": files}, indent=1), encoding="utf-8")
+        written = record.with_name(f"{record.name}.part")
+        written.write_text(json.dumps({"downloads": found, "files": files}, indent=1), encoding="utf-8")
+        os.replace(written, record)
         shutil.rmtree(folder, ignore_errors=True)
         os.rename(made, folder)
-        shutil.rmtree(kept, ignore_errors=True)
     finally:
         shutil.rmtree(made, ignore_errors=True)
+        shutil.rmtree(kept, ignore_errors=True)
 
 
 def _check(source: Named, files: dict[str, str]) -> None:

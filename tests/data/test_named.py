@@ -107,6 +107,18 @@ def test_a_file_that_is_not_the_published_one_is_refused(tmp_path: Path) -> None
     assert not (tmp_path / "cache" / "sources" / "small").exists()
 
 
+def test_what_was_fetched_before_a_failure_is_not_fetched_again(tmp_path: Path) -> None:
+    source = small(tmp_path)
+    test = tmp_path / "host" / "test.csv"
+    content = test.read_text()
+    test.unlink()
+    with pytest.raises(ValueError, match="cannot fetch .*test.csv"):
+        located("small", source)
+    test.write_text(content)
+    (tmp_path / "host" / "train.csv").unlink()
+    assert (located("small", source) / "train.csv").read_text() == "text,label\ntrain.csv,1\n"
+
+
 def test_offline_a_source_that_is_not_there_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SEQLOOM_OFFLINE", "1")
     with pytest.raises(ValueError, match="SEQLOOM_OFFLINE"):
