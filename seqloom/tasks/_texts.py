@@ -60,10 +60,10 @@ def open_texts(task: Texts, seed: int) -> Opened:
             too few texts to split; a label in other files that training never shows.
     """
     files = {name: Path(path) for name, path in _files(task).items()}
-    settings = {name: value for name, value in to_data(task).items() if name not in _files(task)}
-    found = prepared(
-        list(files.values()), ["texts", sorted(files), settings, seed], partial(_prepare, task, files, seed)
-    )
+    heeded = set(Texts.__dataclass_fields__) - {"data", "validation_data", "test"}
+    settings = {name: value for name, value in to_data(task).items() if name in heeded}
+    made = partial(_prepare, task, files, seed)
+    found = prepared(list(files.values()), ["texts", sorted(files), settings, seed], made)
     return _opened(task, list(files.values()), found)
 
 
