@@ -43,9 +43,10 @@ def kind_of(path: str | Path) -> Kind:
     """
     path = Path(path)
     if path.is_dir():
-        counts: Counter[Kind] = Counter(
-            kind for file in _files(path) if (kind := _kind_in_folder(file, path)) is not None
-        )
+        kinds = [(_kind_in_folder(file, path), file.parent == path) for file in _files(path)]
+        counts: Counter[Kind] = Counter(kind for kind, _ in kinds if kind is not None)
+        if len(counts) > 1:  # tables at the top tell of the files, as labels do
+            counts = Counter(kind for kind, top in kinds if kind is not None and not (kind == "series" and top))
         if len(counts) == 1:
             return next(iter(counts))
         if not counts:
@@ -87,7 +88,7 @@ def labelled_files(folder: Path, kind: Kind, table: str | Path | None = None, al
         ValueError: no files; a table that cannot be read, names a file that is not there or one twice, or leaves one
             out; a file beside the subfolders, without a table.
     """
-    found = files_of(folder, kind)
+    found = [file for file in files_of(folder, kind) if table is None or file.resolve() != Path(table).resolve()]
     if table is None and (folder / LABELS).is_file():
         table = folder / LABELS
     if table is None:

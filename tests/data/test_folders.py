@@ -42,6 +42,7 @@ def test_a_folder_is_known_by_the_files_in_it_and_holds_one_kind(tmp_path: Path)
     folder = make(tmp_path / "a", "x/1.PNG", "y/2.jpg", "labels.csv", ".hidden.wav", "x/.cache/1.wav", "x/notes.md")
     assert kind_of(folder) == "pictures" and [file.name for file in files_of(folder, "pictures")] == ["1.PNG", "2.jpg"]
     assert kind_of(make(tmp_path / "b", "x/1.csv")) == "series"
+    assert kind_of(make(tmp_path / "e", "x/1.png", "about.csv")) == "pictures"
     with pytest.raises(ValueError, match="holds 2 pictures, 1 sounds; give a folder of one kind"):
         kind_of(make(tmp_path / "c", "1.png", "2.png", "3.wav"))
     with pytest.raises(ValueError, match="no file that ends in one of"):
@@ -71,6 +72,8 @@ def test_labels_may_stand_in_a_table_that_names_every_file_once(tmp_path: Path) 
     assert labelled_files(folder, "pictures").labels == ["dog", "cat"]
     other = table(tmp_path / "other.csv", "label,file\nA,1.png\nB,x/2.png\n")
     assert labelled_files(folder, "pictures", other).labels == ["A", "B"]
+    inside = table(make(tmp_path / "b", "1.csv") / "which.csv", "file,label\n1.csv,A\n")
+    assert labelled_files(inside.parent, "series", inside).labels == ["A"]
     for text, message in (
         ("file,label\n1.png,cat\n", "no label for 1 files .* the first '2.png'"),
         ("file,label\n1.png,cat\nx/2.png,a\n3.png,b\n", "line 4: no file '.*3.png'"),
