@@ -44,14 +44,15 @@ def kind_of(path: str | Path) -> Kind:
     path = Path(path)
     if path.is_dir():
         kinds = [(_kind_in_folder(file, path), file.parent == path) for file in _files(path)]
-        counts: Counter[Kind] = Counter(kind for kind, _ in kinds if kind is not None)
-        if len(counts) > 1:  # tables at the top tell of the files, as labels do
-            counts = Counter(kind for kind, top in kinds if kind is not None and not (kind == "series" and top))
+        known: list[Kind] = [kind for kind, _ in kinds if kind is not None]
+        if len(set(known)) > 1:  # tables at the top tell of the files, as labels do
+            known = [kind for kind, top in kinds if kind is not None and not (kind == "series" and top)]
+        counts = Counter(known)
         if len(counts) == 1:
             return next(iter(counts))
         if not counts:
-            known = ", ".join(suffix for group in SUFFIXES.values() for suffix in group)
-            raise ValueError(f"folder '{path}' has no file that ends in one of {known}; give a folder that does")
+            suffixes = ", ".join(suffix for group in SUFFIXES.values() for suffix in group)
+            raise ValueError(f"folder '{path}' has no file that ends in one of {suffixes}; give a folder that does")
         found = ", ".join(f"{count} {kind}" for kind, count in counts.most_common())
         raise ValueError(f"folder '{path}' holds {found}; give a folder of one kind")
     name = path.name.lower().removesuffix(".gz")
