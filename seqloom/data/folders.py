@@ -43,11 +43,13 @@ def kind_of(path: str | Path) -> Kind:
     """
     path = Path(path)
     if path.is_dir():
-        kinds = [(_kind_in_folder(file, path), file.parent == path) for file in _files(path)]
+        kinds: list[tuple[Kind | None, bool]] = [
+            (_kind_in_folder(file, path), file.parent == path) for file in _files(path)
+        ]
         known: list[Kind] = [kind for kind, _ in kinds if kind is not None]
         if len(set(known)) > 1:  # tables at the top tell of the files, as labels do
             known = [kind for kind, top in kinds if kind is not None and not (kind == "series" and top)]
-        counts = Counter(known)
+        counts: Counter[Kind] = Counter(known)
         if len(counts) == 1:
             return next(iter(counts))
         if not counts:
