@@ -18,16 +18,17 @@ _COUNTED = 50_000  # pairs that a dictionary is made of: more change little
 class Pairs(Examples):
     """Sources and targets of tokens, each stored one behind the other.
 
-    A batch holds the source, as inputs `begin` and the target's tokens, as target the tokens and `end`, so that a step
-    predicts what the next one reads. An example is as long as source and target together, by which batches are sorted.
+    A batch holds the source's tokens and `end`; as inputs `begin` and the target's tokens, as target the tokens and
+    `end`, so that a step predicts what the next one reads. An example is as long as source and inputs together, by
+    which batches are sorted.
 
-        source "ein Hund"    inputs  <begin> a dog    target  a dog <end>
+        source  ein Hund <end>    inputs  <begin> a dog    target  a dog <end>
 
     Args:
         source: (tokens (N,), offsets (n + 1,)), example i being tokens[offsets[i] : offsets[i + 1]], at least one.
         target: likewise.
         begin: token that opens a target.
-        end: token that closes it.
+        end: token that closes a source and a target.
     """
 
     def __init__(
@@ -41,7 +42,7 @@ class Pairs(Examples):
         if len(self.read) and min(self.read.min(), self.written.min()) < 1:
             empty = int(np.minimum(self.read, self.written).argmin())
             raise ValueError(f"example {empty} has no tokens; leave empty texts out")
-        self.lengths = self.read + self.written + 1
+        self.lengths = self.read + self.written + 2
 
     @property
     def longest(self) -> np.ndarray:
@@ -50,14 +51,11 @@ class Pairs(Examples):
 
     def batch(self, rows: np.ndarray) -> Batch:
         """Collate rows, each side padded to its longest. Work O(B (S + T))."""
-        source, read = _padded(*self._source, rows)
-        tokens, real = _padded(*self._target, rows)
-        count = real.sum(axis=1)
-        edge = np.zeros((len(rows), 1), dtype=np.int64)
-        inputs = np.concatenate([edge + self.begin, tokens], axis=1)
-        target = np.concatenate([np.where(real, tokens, IGNORED), edge + IGNORED], axis=1)
-        target[np.arange(len(rows)), count] = self.end
-        written = np.concatenate([edge == 0, real], axis=1)
+        source, read = _closed(*self._source, rows, self.end)
+        target, written = _closed(*self._target, rows, self.end)
+        begin = np.full((len(rows), 1), self.begin)
+        inputs = np.where(written, np.concatenate([begin, target[:, :-1]], axis=1), 0)
+        target = np.where(written, target, IGNORED)
         return Batch(
             inputs=torch.from_numpy(inputs),
             segment=_segment(written),
@@ -68,18 +66,20 @@ class Pairs(Examples):
         )
 
 
-def _padded(tokens: np.ndarray, offsets: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return (tokens (B, T) int64, zero at padding, which is right; whether each is real)."""
+def _closed(tokens: np.ndarray, offsets: np.ndarray, rows: np.ndarray, end: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return (tokens and the end (B, T + 1) int64, zero at padding, which is right; whether each is real)."""
     lengths = offsets[rows + 1] - offsets[rows]
-    time = np.arange(lengths.max())
+    time = np.arange(lengths.max() + 1)
     real = time < lengths[:, None]
     at = np.where(real, offsets[rows][:, None] + time, 0)
-    return np.where(real, tokens[at], 0).astype(np.int64), real
+    closed = np.where(real, tokens[at], 0).astype(np.int64)
+    closed[np.arange(len(rows)), lengths] = end
+    return closed, time <= lengths[:, None]
 
 
-def padded(rows: list[np.ndarray]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return rows of tokens as (tokens (B, T), segment (B, T)), padded right."""
-    tokens, real = _padded(np.concatenate(rows), np.cumsum([0, *map(len, rows)]), np.arange(len(rows)))
+def sources(rows: list[np.ndarray], end: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the tokens of texts as a batch holds them, (tokens (B, S), segment (B, S))."""
+    tokens, real = _closed(np.concatenate(rows), np.cumsum([0, *map(len, rows)]), np.arange(len(rows)), end)
     return torch.from_numpy(tokens), torch.from_numpy(real.astype(np.int64))
 
 
@@ -89,7 +89,7 @@ def _segment(real: np.ndarray) -> torch.Tensor | None:
 
 @dataclass(frozen=True)
 class Codec:
-    """Tokens of both sides, the two behind them that open and close a target, and how long a target grows."""
+    """Tokens of both sides, the two behind them that open a target and close both, and how long a target grows."""
 
     tokenizer: Tokenizer
     growth: float = 2.0  # tokens of a long target for one of its source
@@ -159,9 +159,10 @@ def dictionary(pairs: Pairs, vocabulary: int) -> np.ndarray:
 
 def _held(side: tuple[np.ndarray, np.ndarray], rows: np.ndarray, vocabulary: int) -> csr_array:
     """Return which tokens each of some rows holds, (rows, vocabulary) of zeros and ones."""
-    tokens, real = _padded(*side, rows)
-    row = np.repeat(np.arange(len(rows)), real.sum(axis=1))
-    held = csr_array((np.ones(len(row)), (row, tokens[real])), shape=(len(rows), vocabulary))
+    tokens, offsets = side
+    row = np.repeat(np.arange(len(rows)), offsets[rows + 1] - offsets[rows])
+    spelt = np.concatenate([tokens[offsets[i] : offsets[i + 1]] for i in rows])
+    held = csr_array((np.ones(len(row)), (row, spelt)), shape=(len(rows), vocabulary))
     held.sum_duplicates()
     held.data[:] = 1.0
     return held

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from seqloom.core.types import IGNORED
 from seqloom.data.batches import Batch
-from seqloom.data.pairs import Codec, Pairs, padded
+from seqloom.data.pairs import Codec, Pairs, sources
 from seqloom.data.splits import grouped, without
 from seqloom.data.tokens import truncated
 from seqloom.measure.formulas import bleu, chrf, perplexity
@@ -102,7 +102,8 @@ def replies_coding(task: Replies, encoding: Any) -> Coding:
         found: list[dict[str, Any]] = []
         device = next(model.parameters()).device
         for start in range(0, len(questions), _BATCH):
-            source, segment = padded([encode(question) for question in questions[start : start + _BATCH]])
+            asked = [encode(question) for question in questions[start : start + _BATCH]]
+            source, segment = sources(asked, codec.end)
             with judging(model):
                 found += [
                     {"answer": text} for text in _written(task, codec, model, source.to(device), segment.to(device))

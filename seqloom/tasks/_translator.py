@@ -11,7 +11,7 @@ from torch import Tensor
 
 from seqloom.core.types import IGNORED
 from seqloom.data.batches import Batch
-from seqloom.data.pairs import Codec, padded
+from seqloom.data.pairs import Codec, sources
 from seqloom.measure import formulas
 from seqloom.measure.overlap import bleu_parts, chrf_parts
 from seqloom.model.generate import complete
@@ -43,7 +43,7 @@ class Translator:
         device = next(model.parameters()).device
         for start in range(0, len(order), _BATCH):
             at = order[start : start + _BATCH]
-            source, segment = padded([tokens[row] for row in at])
+            source, segment = sources([tokens[row] for row in at], self.codec.end)
             with judging(model):
                 translated = self.translated(model, source.to(device), segment.to(device))
             for row, text in zip(at, translated, strict=True):
@@ -64,7 +64,7 @@ class Translator:
         }
 
     def translated(self, model: Any, source: Tensor, segment: Tensor | None) -> list[str]:
-        """Return the translations of sources (B, S), padded right; each as it would be alone."""
+        """Return the translations of sources (B, S), with their ends, padded right; each as it would be alone."""
         segment = torch.ones_like(source) if segment is None else segment
         begin = source.new_full((len(source), 1), self.codec.begin)
         limits = (segment.sum(dim=1) * self.codec.growth).long() + _SPARE

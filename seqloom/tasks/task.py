@@ -204,7 +204,7 @@ def as_one(batch: Batch) -> Batch:
 
 
 def joined(batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-    """Return source and inputs as one document a row, padded right: (tokens (B, S + T), segment, where inputs went).
+    """Return source and inputs as one document a row, padded right: (tokens (B, <= S + T), segment, where inputs went).
 
     The last is (B, T): the step of each input, any step for padding.
     """
@@ -215,7 +215,7 @@ def joined(batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         for tokens, segment in ((batch.source, batch.source_segment), (batch.inputs, batch.segment))
     )
     real = torch.cat([read, written], dim=1)
-    order = (~real).to(torch.int8).argsort(dim=1, stable=True)
+    order = (~real).to(torch.int8).argsort(dim=1, stable=True)[:, : int(real.sum(dim=1).max())]
     real = real.gather(1, order)
     whole = whole.gather(1, order).masked_fill(~real, 0)
     at = read.sum(dim=1, keepdim=True) + written.cumsum(dim=1) - 1

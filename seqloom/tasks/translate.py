@@ -28,7 +28,7 @@ class Translate(Task):
 
     One example of tokens="bpe", as its tokens would be spelt:
 
-        source    _ein _hund _l äuft .
+        source    _ein _hund _l äuft . <end>
         inputs    <begin> _a _dog _runs .
         target    _a _dog _runs . <end>
 

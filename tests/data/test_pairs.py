@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
+import torch
 
 from seqloom.core.types import IGNORED
-from seqloom.data.pairs import Codec, Pairs, dictionary, padded
+from seqloom.data.pairs import Codec, Pairs, dictionary, sources
 from seqloom.data.tokens import BPE, Bytes
 
 BEGIN, END = 20, 21
@@ -15,9 +16,10 @@ def pairs(source: list[list[int]], target: list[list[int]]) -> Pairs:
     return Pairs(*sides, BEGIN, END)
 
 
-def test_inputs_begin_and_targets_end() -> None:
+def test_inputs_begin_and_sources_and_targets_end() -> None:
     batch = pairs([[1, 2, 3], [4]], [[5], [6, 7]]).batch(np.array([0, 1]))
-    assert batch.source.tolist() == [[1, 2, 3], [4, 0, 0]] and batch.source_segment.tolist() == [[1, 1, 1], [1, 0, 0]]
+    assert batch.source.tolist() == [[1, 2, 3, END], [4, END, 0, 0]]
+    assert batch.source_segment.tolist() == [[1, 1, 1, 1], [1, 1, 0, 0]]
     assert batch.inputs.tolist() == [[BEGIN, 5, 0], [BEGIN, 6, 7]] and batch.segment.tolist() == [[1, 1, 0], [1, 1, 1]]
     assert batch.target.tolist() == [[5, END, IGNORED], [6, 7, END]]
 
@@ -29,7 +31,7 @@ def test_without_padding_there_is_no_segment() -> None:
 
 def test_an_example_is_as_long_as_both_sides() -> None:
     found = pairs([[1, 2, 3], [4]], [[5], [6, 7]])
-    assert found.lengths.tolist() == [5, 4] and found.longest.tolist() == [3, 2]
+    assert found.lengths.tolist() == [6, 5] and found.longest.tolist() == [3, 2]
 
 
 def test_sides_of_different_number_and_empty_ones_are_refused() -> None:
@@ -48,9 +50,10 @@ def test_a_dictionary_finds_what_comes_together() -> None:
     assert found[9] == 9  # never seen: itself
 
 
-def test_padded_rows_stand_left() -> None:
-    tokens, segment = padded([np.array([3, 4]), np.array([5])])
-    assert tokens.tolist() == [[3, 4], [5, 0]] and segment.tolist() == [[1, 1], [1, 0]]
+def test_sources_alone_are_as_in_a_batch() -> None:
+    tokens, segment = sources([np.array([1, 2, 3]), np.array([4])], END)
+    batch = pairs([[1, 2, 3], [4]], [[5], [6]]).batch(np.array([0, 1]))
+    assert torch.equal(tokens, batch.source) and torch.equal(segment, batch.source_segment)
 
 
 @pytest.mark.parametrize("kind", ["bpe", "bytes"])

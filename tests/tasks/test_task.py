@@ -134,9 +134,9 @@ def read_by(architecture: Architecture) -> Model:
 
 def test_source_and_inputs_are_joined_without_padding_between(pairs: Pairs) -> None:
     whole, segment, at = joined(pairs.batch(np.arange(3)))
-    assert whole.tolist() == [[1, 2, 3, 4, 9, 8, 1, 0], [5, 9, 2, 3, 4, 0, 0, 0], [6, 7, 9, 5, 0, 0, 0, 0]]
+    assert whole.tolist() == [[1, 2, 3, 4, 10, 9, 8, 1], [5, 10, 9, 2, 3, 4, 0, 0], [6, 7, 10, 9, 5, 0, 0, 0]]
     assert torch.equal(segment, (whole != 0).long())
-    assert [at[i, : len(target) + 1].tolist() for i, target in enumerate(TARGETS)] == [[4, 5, 6], [1, 2, 3, 4], [2, 3]]
+    assert [at[i, : len(target) + 1].tolist() for i, target in enumerate(TARGETS)] == [[5, 6, 7], [2, 3, 4, 5], [3, 4]]
 
 
 @pytest.mark.parametrize("architecture", [GRUStack(width=16), Transformer(width=16, heads=2), GPT(width=16, heads=2)])
@@ -144,7 +144,7 @@ def test_without_an_encoder_a_source_is_read_in_front(architecture: Architecture
     decoder = architecture.model(Tokens(vocabulary=11), NextToken(vocabulary=11, tied=True), True).build(0).eval()
     output = respond(decoder, pairs.batch(np.arange(3)))
     for row, (source, target) in enumerate(zip(SOURCES, TARGETS, strict=True)):
-        alone = decoder(torch.tensor([[*source, BEGIN, *target]]))[0][0, len(source) :]
+        alone = decoder(torch.tensor([[*source, END, BEGIN, *target]]))[0][0, len(source) + 1 :]
         assert torch.allclose(output[row, : len(alone)], alone, atol=1e-5)  # float32, other shapes
 
 
@@ -154,7 +154,7 @@ def test_an_encoder_reads_the_source(architecture: Architecture, pairs: Pairs) -
     assert model.encoder is not None and model.source_frontend is None  # one table for both
     output = respond(model, pairs.batch(np.arange(3)))
     for row, (source, target) in enumerate(zip(SOURCES, TARGETS, strict=True)):
-        memory = model.encode(torch.tensor([source]))
+        memory = model.encode(torch.tensor([[*source, END]]))
         alone = model(torch.tensor([[BEGIN, *target]]), memory=memory)[0][0]
         assert torch.allclose(output[row, : len(alone)], alone, atol=1e-5)  # float32, other shapes
 
@@ -163,7 +163,7 @@ def test_one_document_has_the_targets_of_its_inputs(pairs: Pairs) -> None:
     batch = as_one(pairs.batch(np.arange(3)))
     assert batch.source is None
     for row, (source, target) in enumerate(zip(SOURCES, TARGETS, strict=True)):
-        wanted = [*[IGNORED] * len(source), *target, END]
+        wanted = [*[IGNORED] * (len(source) + 1), *target, END]
         assert batch.target[row].tolist() == wanted + [IGNORED] * (batch.target.shape[1] - len(wanted))
 
 

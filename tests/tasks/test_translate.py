@@ -166,7 +166,7 @@ def test_an_untrained_model_stops_by_the_length_of_the_source(opened: Opened) ->
 def test_a_translation_ends_where_the_positions_of_a_model_end(opened: Opened) -> None:
     text = "dog sees red cat"
     n = len(opened.coding.encode(text))
-    model = fitted(opened, GPT(width=16, heads=2, max_length=n + 4), 0)
+    model = fitted(opened, GPT(width=16, heads=2, max_length=n + 5), 0)
     with torch.no_grad():
         model.frontend.embedding.weight[-1] = 0.0  # its end is never likely
     assert opened.coding.answers(model, [text])[0]["translation"]
