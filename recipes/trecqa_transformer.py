@@ -2,9 +2,10 @@
 
 Data: pairs of TREC 8 to 13, 4,718 / 1,148 / 1,517 for training, validation and test (qtext, label, atext). Metric: MAP
 over the 68 test questions that have both right and wrong candidates; the other convention is reported as `map_all`.
-Settings were chosen on the validation split alone: vocabularies of 300 and 2,000 words, dropout of .3 and .5 (MAP .772
-on validation for those taken), and training short, as 93 questions are soon learnt by heart. Three seeds, of which the
-mean is reported.
+Settings were chosen on the validation split, of a GRU: 100 words with vectors of their own rather than 60, 300 or 2,000,
+dropout of .3 rather than .1 or .5, pooling by the largest value rather than the mean, and training short, as 93
+questions are soon learnt by heart. With them MAP is .768 there, the mean of three seeds, which are the experiments below.
+Ranking by shared words alone, the floor, has .767 on validation and .696 on test.
 
     seqloom train recipes/trecqa_transformer.py --out runs/trecqa_transformer
 """
@@ -26,6 +27,7 @@ experiments = [
             test=str(FOLDER / "test.csv"),
             question="qtext",
             candidate="atext",
+            vocabulary=100,
         ),
         model=Transformer(width=32, layers=1, dropout=0.3),
         budget=Budget(steps=240),
