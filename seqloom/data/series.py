@@ -108,54 +108,56 @@ def _series(
     allow_rejects: bool,
 ) -> Series:
     """Turn the cells of a table to numbers on a grid."""
-    path = table.path
     numbers = {column: _numbers(table.rows[column]) for column in (*target, *covariates)}
     taken = [column for column in target if column in named or _is_numeric(*numbers[column])]
     if not taken:
-        raise ValueError(f"'{path}' has no column of numbers beside the time; name one with --target")
+        raise ValueError(f"'{table.path}' has no column of numbers beside the time; name one with --target")
     times, wrong = _times(table, time, time_format)
-    rejects = [Reject(int(table.line[row]), "the time cannot be read") for row in np.flatnonzero(wrong)]
-    for column in (*taken, *covariates):
-        for row in np.flatnonzero(numbers[column][1] & ~wrong):
-            cell = table.rows[column][row].strip()[:40]
-            rejects.append(Reject(int(table.line[row]), f"column '{column}' is '{cell}', which is no finite number"))
-            wrong[row] = True
-    rejects = sorted([*table.rejects, *rejects])
-    check_rejects(path, rejects, table.rows_in, allow_rejects)
-    used = np.flatnonzero(~wrong)
-    values = np.stack([numbers[column][0][used] for column in (*taken, *covariates)], axis=1)
-    times = times[used]
-    order = np.argsort(times, kind="stable")
-    unsorted = int((times[1:] < times[:-1]).sum())
-    times, values, lines = times[order], values[order], table.line[used][order]
-    times, values, doubled = _distinct(path, times, values, lines, duplicates)
-    times, values, found, filled = _filled(path, times, values, grid)
-    missing = np.isnan(values[:, : len(taken)]).mean(axis=0)
-    left_out = [str(column) for column in target if column not in taken]
+    columns = (*taken, *covariates)
+    rejects = sorted([*table.rejects, *_rejected(table, columns, numbers, wrong)])
+    check_rejects(table.path, rejects, table.rows_in, allow_rejects)
+    used = np.flatnonzero(~np.any([wrong, *(numbers[column][1] for column in columns)], axis=0))
+    order = used[np.argsort(times[used], kind="stable")]
+    values = np.stack([numbers[column][0][order] for column in columns], axis=1)
+    distinct, values, doubled = _distinct(table.path, times[order], values, table.line[order], duplicates)
+    steps, values, found, filled = _filled(table.path, distinct, values, grid)
+    missing = zip(taken, np.isnan(values[:, : len(taken)]).mean(axis=0).tolist(), strict=True)
     return Series(
         target=tuple(taken),
         values=values[:, : len(taken)],
         covariates=values[:, len(taken) :],
-        times=times,
+        times=steps,
         grid=found,
         rejects=rejects,
         facts={
-            "source": str(path),
+            "source": str(table.path),
             "rows_in": table.rows_in,
             "rows_used": len(used),
             "rows_rejected": len(rejects),
-            "rows_out_of_order": unsorted,
+            "rows_out_of_order": int((times[used][1:] < times[used][:-1]).sum()),
             "rows_of_equal_time": doubled,
-            "steps": len(times),
+            "steps": len(steps),
             "steps_filled": filled,
             "step": found.words() if time else "a row",
-            "from": shown(times[0]),
-            "to": shown(times[-1]),
-            "missing_share": {str(c): round(float(share), 4) for c, share in zip(taken, missing, strict=True) if share},
-            "columns_left_out": left_out,
+            "from": shown(steps[0]),
+            "to": shown(steps[-1]),
+            "missing_share": {str(column): round(share, 4) for column, share in missing if share},
+            "columns_left_out": [str(column) for column in target if column not in taken],
             "digests": [table.digest],
         },
     )
+
+
+def _rejected(
+    table: Table, columns: Sequence[Column], numbers: dict[Column, tuple[np.ndarray, np.ndarray]], timeless: np.ndarray
+) -> list[Reject]:
+    """Return the rows whose time cannot be read or in which a cell is no number, each once."""
+    found = dict.fromkeys(np.flatnonzero(timeless), "the time cannot be read")
+    for column in columns:
+        for row in np.flatnonzero(numbers[column][1]):
+            cell = table.rows[column][row].strip()[:40]
+            found.setdefault(row, f"column '{column}' is '{cell}', which is no finite number")
+    return [Reject(int(table.line[row]), reason) for row, reason in found.items()]
 
 
 def _times(table: Table, time: Sequence[Column], time_format: str | None) -> tuple[np.ndarray, np.ndarray]:

@@ -102,3 +102,30 @@ def _groups(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     rank = np.empty_like(order)
     rank[order] = np.arange(len(order))
     return first[order], rank[inverse]
+
+
+def by_time(steps: int, split: tuple[float, float, float], least: int) -> tuple[int, int, int]:
+    """Return the step behind the last of training, validation and test, which follow each other.
+
+    Args:
+        steps: in all.
+        split: shares of the parts, which sum to 1, or their numbers of steps; what these leave at the end is unused.
+        least: steps that validation and test must have: the horizon of what is forecast there.
+
+    Raises:
+        ValueError: more steps are asked for than there are, or validation or test has fewer than `least`.
+    """
+    if max(split) >= 1:
+        train, validation, test = map(int, split)
+        if train + validation + test > steps:
+            raise ValueError(f"split {split} asks for {train + validation + test} steps and there are {steps}")
+    else:
+        train, validation = int(steps * split[0]), round(steps * split[1])
+        test = steps - train - validation
+    for name, part in (("validation", validation), ("test", test)):
+        if part < least:
+            raise ValueError(
+                f"the {name} part has {part} of the {steps} steps, fewer than the horizon of {least}; give a shorter "
+                "--horizon, a larger share with --split, or more rows"
+            )
+    return train, train + validation, train + validation + test

@@ -4,13 +4,14 @@ import functools
 import math
 from collections.abc import Iterator
 from pathlib import PurePath
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 import numpy as np
 import pydantic
 
 from seqloom.data.formats import Column
 from seqloom.data.series import Series, read_series
+from seqloom.data.splits import by_time
 from seqloom.data.windows import SeriesWindows, Standard, Window, windows
 from seqloom.measure.baselines import seasonal_error
 from seqloom.model.frontend import Frontend, Patches, Values
@@ -117,48 +118,23 @@ class Forecast(Task):
             ValueError: the table cannot be read, its times are duplicated or irregular, a part is too short, or a
                 target has no value, or all are constant, in training.
         """
-        series = self._read(self.data)
-        ends = _ends(self, len(series))
-        series, empty = _with_values(self, series, ends[0])
-        standard = Standard.of(series.values[: ends[0]])
-        values = standard.apply(series.values).T.copy()
-        varying = np.nanmax(series.values[: ends[0]], axis=0) > np.nanmin(series.values[: ends[0]], axis=0)
-        if not varying.any():
-            raise ValueError(f"'{self.data}': every target is constant in training; there is nothing to learn")
-        season = self._season(series, ends[0])
-        window = self._window(season, bool(np.isnan(values).any()), ends[0])
-        also = Standard.of(series.covariates[: ends[0]])
-        covariates = known_ahead(series.covariates, also, series.times if self.calendar else None, series.grid)
-        naive = np.where(varying, seasonal_error(values[:, : ends[0]], season), 0).astype(np.float32)
-        spans = zip((window.length, *ends[:2]), ends, strict=True)
-        parts = [
-            windows(values, covariates, naive, window, np.arange(first, end - window.horizon + 1))
-            for first, end in spans
-        ]
-        _check_parts(self, parts)
-        least = floors(parts, season)
+        found = self._prepared()
+        parts, window, series = found.parts, found.window, found.series
+        least = floors(parts, found.season)
         best = min(least, key=lambda name: least[name])
         patch = self._patch(window)
-        told = Forecaster(
-            target=series.target,
-            standard=standard,
-            covariates=also,
-            window=window,
-            grid=series.grid,
-            timed=bool(self.time),
-            with_calendar=self.calendar,
-        )
-        missing = [end - start for start, end in zip((window.length, *ends[:2]), ends, strict=True)]
+        count = len(series.names)
+        known = int((~np.isnan(series.values[: found.ends[0]])).sum())
         return Opened(
             task=self,
             title=f"Next {self.horizon} steps of {PurePath(self.data).name}",
             train=parts[0],
             validation=parts[1],
             test=parts[2],
-            frontend=_frontend(window, len(values), covariates.shape[1], patch),
+            frontend=_frontend(window, count, parts[0].covariates.shape[1], patch),
             head=Head(
                 horizon=self.horizon,
-                series=1 if self.apart else len(values),
+                series=1 if self.apart else count,
                 quantiles=self.quantiles,
                 loss=self.loss,
                 pool=self.pool,
@@ -168,30 +144,13 @@ class Forecast(Task):
             causal=self.pool == "last",
             floor=least[best],
             floor_of=f"the {best} forecast, the best of {', '.join(least)}",
-            facts={
-                **series.facts,
-                **dict(zip(("train", "validation", "test"), map(len, parts), strict=True)),
-                "series": list(series.names),
-                "series_without_values": empty,
-                "series_constant": [name for name, varies in zip(series.names, varying, strict=True) if not varies],
-                "steps_of_parts": [ends[0], ends[1] - ends[0], ends[2] - ends[1]],
-                "steps_unused": len(series) - ends[2],
-                "windows_left_out": sum(
-                    (span - self.horizon + 1) * (len(values) if self.apart else 1) - len(part)
-                    for span, part in zip(missing, parts, strict=True)
-                ),
-                "horizon": self.horizon,
-                "length": window.length,
-                "patch": patch,
-                "season": season,
-                "floors_mse": least,
-            },
+            facts={**series.facts, **_facts(self, found), "patch": patch, "floors_mse": least},
             rejects=[{"line": line, "reason": reason} for line, reason in series.rejects],
-            parameters=min(max(_PER_VALUE * int((~np.isnan(values[:, : ends[0]])).sum()), _SMALLEST), 100_000),
+            parameters=min(max(_PER_VALUE * known, _SMALLEST), 100_000),
             defaults={"batch_size": 64, "learning_rate": 2e-3},
             scorer=functools.partial(by_block, steps=block(parts[2], self.horizon)),
-            coding=self._coding(told),
-            encoding=told.to_data(),
+            coding=self._coding(found.told),
+            encoding=found.told.to_data(),
         )
 
     def coding(self, encoding: Any) -> Coding:
@@ -203,6 +162,37 @@ class Forecast(Task):
             yield self._read(path, told)
 
         return Coding(answers=told.answers, items=items)
+
+    def _prepared(self) -> "_Prepared":
+        """Read the series, standardise them, and cut the windows of each part."""
+        series = self._read(self.data)
+        ends = by_time(len(series), self.split, self.horizon)
+        series, empty = _with_values(self, series, ends[0])
+        train = series.values[: ends[0]]
+        varying = np.nanmax(train, axis=0) > np.nanmin(train, axis=0)
+        if not varying.any():
+            raise ValueError(f"'{self.data}': every target is constant in training; there is nothing to learn")
+        standard, also = Standard.of(train), Standard.of(series.covariates[: ends[0]])
+        values = standard.apply(series.values).T.copy()
+        covariates = known_ahead(series.covariates, also, series.times if self.calendar else None, series.grid)
+        season = self._season(series, ends[0])
+        window = self._window(season, bool(np.isnan(values).any()), ends[0])
+        naive = np.where(varying, seasonal_error(values[:, : ends[0]], season), 0).astype(np.float32)
+        parts = [
+            windows(values, covariates, naive, window, np.arange(first, end - window.horizon + 1))
+            for first, end in zip((window.length, *ends[:2]), ends, strict=True)
+        ]
+        _check_parts(self, parts)
+        told = Forecaster(
+            target=series.target,
+            standard=standard,
+            covariates=also,
+            window=window,
+            grid=series.grid,
+            timed=bool(self.time),
+            with_calendar=self.calendar,
+        )
+        return _Prepared(series, ends, empty, varying, season, window, parts, told)
 
     def _read(self, path: Any, told: Forecaster | None = None) -> Series:
         return read_series(
@@ -244,22 +234,37 @@ class Forecast(Task):
         return self.patch or 2 ** max(int(math.log2(steps / _STEPS)), 0)
 
 
-def _ends(task: Forecast, steps: int) -> tuple[int, int, int]:
-    """Return the step behind the last of training, validation and test."""
-    if max(task.split) >= 1:
-        train, validation, test = map(int, task.split)
-        if train + validation + test > steps:
-            raise ValueError(f"split {task.split} asks for {train + validation + test} steps and there are {steps}")
-    else:
-        train, validation = int(steps * task.split[0]), round(steps * task.split[1])
-        test = steps - train - validation
-    for name, part in (("validation", validation), ("test", test)):
-        if part < task.horizon:
-            raise ValueError(
-                f"the {name} part has {part} of the {steps} steps, fewer than the horizon of {task.horizon}; give a "
-                "shorter --horizon, a larger share with --split, or more rows"
-            )
-    return train, train + validation, train + validation + test
+class _Prepared(NamedTuple):
+    """Series that are ready to be learnt from."""
+
+    series: Series
+    ends: tuple[int, int, int]  # the step behind the last of training, validation and test
+    empty: list[str]  # names of series without a value in training, left out
+    varying: np.ndarray  # (C,) whether training shows two values
+    season: int
+    window: Window
+    parts: list[SeriesWindows]
+    told: Forecaster
+
+
+def _facts(task: Forecast, found: _Prepared) -> dict[str, Any]:
+    """Return what was done to the series, for the report."""
+    names, ends, window = found.series.names, found.ends, found.window
+    of_each = 1 if not window.apart else len(names)
+    possible = (ends[2] - window.length - len(ends) * (task.horizon - 1)) * of_each
+    sizes = [len(part) for part in found.parts]
+    return {
+        **dict(zip(("train", "validation", "test"), sizes, strict=True)),
+        "series": list(names),
+        "series_without_values": found.empty,
+        "series_constant": [name for name, varies in zip(names, found.varying, strict=True) if not varies],
+        "steps_of_parts": [ends[0], ends[1] - ends[0], ends[2] - ends[1]],
+        "steps_unused": len(found.series) - ends[2],
+        "windows_left_out": possible - sum(sizes),
+        "horizon": task.horizon,
+        "length": window.length,
+        "season": found.season,
+    }
 
 
 def _with_values(task: Forecast, series: Series, train: int) -> tuple[Series, list[str]]:
