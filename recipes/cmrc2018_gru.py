@@ -3,7 +3,7 @@
 Data: CMRC 2018's dev set (848 passages, 3,219 questions) to train on, of which a tenth of the passages validate, and
 its trial set (256 passages, 1,002 questions, of which two are empty) to test on: there is no training split here, so
 that figures are not those of systems trained on its 10,000 questions. Metric: F1, and exact match, as in CMRC's script.
-Settings were tried on the validation split alone, and few: learning rate 3e-3, one layer.
+One setting was tried, on the validation split alone: 200 steps of it gave F1 .56 and exact match .32 there.
 
     seqloom train recipes/cmrc2018_gru.py --out runs/cmrc2018_gru
 """
