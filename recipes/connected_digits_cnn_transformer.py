@@ -26,7 +26,6 @@ experiments = [
             joined=2000,
             test_where="speaker=theo",
             validation_where="speaker=lucas",
-            augment=1.0,
         ),
         model=CNNTransformer(width=128, layers=4, convolutions=2, dropout=0.1),
         budget=Budget(epochs=8),

@@ -25,7 +25,6 @@ experiments = [
             joined=2000,
             test_where="speaker=theo",
             validation_where="speaker=lucas",
-            augment=1.0,
         ),
         model=GRUStack(width=128, layers=2, dropout=0.1),
         budget=Budget(epochs=8),

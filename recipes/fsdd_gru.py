@@ -20,7 +20,7 @@ experiments = [
     Experiment(
         task=Classify(data=str(FOLDER), pattern="{label}_{speaker}_{n}", test_where="n=0-4"),
         model=GRUStack(width=96, layers=2, dropout=0.1),
-        budget=Budget(epochs=20),
+        budget=Budget(epochs=10),
         optimizer=Optimizer(batch_size=32, learning_rate=3e-3),
     )
 ]

@@ -22,7 +22,7 @@ experiments = [
     Experiment(
         task=Classify(data=str(FOLDER), pattern="{label}_{speaker}_{n}", test_where=f"speaker={speaker}"),
         model=GRUStack(width=96, layers=2, dropout=0.1),
-        budget=Budget(epochs=20),
+        budget=Budget(epochs=10),
         optimizer=Optimizer(batch_size=32, learning_rate=3e-3),
     )
     for speaker in SPEAKERS

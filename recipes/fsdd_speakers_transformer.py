@@ -22,7 +22,7 @@ experiments = [
     Experiment(
         task=Classify(data=str(FOLDER), pattern="{label}_{speaker}_{n}", test_where=f"speaker={speaker}"),
         model=Transformer(width=96, layers=4, dropout=0.1),
-        budget=Budget(epochs=20),
+        budget=Budget(epochs=12),
         optimizer=Optimizer(batch_size=32, learning_rate=2e-3),
     )
     for speaker in SPEAKERS

@@ -20,7 +20,7 @@ experiments = [
     Experiment(
         task=Classify(data=str(FOLDER), pattern="{label}_{speaker}_{n}", test_where="n=0-4"),
         model=Transformer(width=96, layers=4, dropout=0.1),
-        budget=Budget(epochs=20),
+        budget=Budget(epochs=12),
         optimizer=Optimizer(batch_size=32, learning_rate=2e-3),
     )
 ]
