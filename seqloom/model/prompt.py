@@ -78,6 +78,28 @@ def ragged(prompts: Any) -> tuple[Tensor, Tensor]:
     return ids, segment
 
 
+def from_source(model: Model, source: Tensor, segment: Tensor | None, begin: int) -> tuple[Tensor, Any, Memory | None]:
+    """Return what a model goes on from to answer sources, for `complete`: (prompt (B, T), its segment, memory).
+
+    An encoder reads the sources and the prompt is `begin`; without one the prompt is the sources with `begin` behind.
+
+    Args:
+        model: any.
+        source: (B, S) tokens, padded right.
+        segment: (B, S) integers, 0 at padding; None: nothing is padded.
+        begin: token that opens an answer.
+    """
+    opening = source.new_full((len(source), 1), begin)
+    if model.encoder is not None:
+        return opening, None, model.encode(source, segment)
+    prompt = torch.cat([source, opening], dim=1)
+    if segment is None:
+        return prompt, None, None
+    real = torch.cat([(segment != 0).long(), torch.ones_like(opening)], dim=1)
+    order = real.argsort(dim=1, stable=True)  # padding comes in front, so that the last step is real
+    return prompt.gather(1, order), real.gather(1, order), None
+
+
 def whole(name: str, value: Any, least: int) -> int:
     """Return a whole number that is at least so large.
 

@@ -21,6 +21,8 @@ from seqloom.measure.overlap import bleu_parts, chrf_parts
 from seqloom.model.frontend import Tokens
 from seqloom.model.generate import complete
 from seqloom.model.head import NextToken
+from seqloom.model.prompt import from_source
+from seqloom.model.prompt import from_source
 from seqloom.tasks._questions import Asked, Questions, learn_tokens, read_items, read_questions
 from seqloom.tasks.task import Coding, Opened, Watch, evaluate, judging
 
@@ -44,7 +46,6 @@ def open_replies(task: Replies, seed: int) -> Opened:
     parts = _split(task, asked, seed)
     codec = Codec(learn_tokens(task, [text for side in _texts(asked, parts[0]) for text in side]))
     train, validation, test = (_pairs(task, codec, *_texts(asked, rows)) for rows in parts)
-    codec = codec.growing(train, np.arange(len(train)))
     floor, floor_of = _floor(asked, parts, codec)
     tokens = Tokens(vocabulary=codec.vocabulary)
     return Opened(
@@ -147,17 +148,12 @@ def _judge(task: Replies, codec: Codec, model: Any, batch: Batch, output: Tensor
 
 
 def _written(task: Replies, codec: Codec, model: Any, source: Tensor, segment: Tensor | None) -> list[str]:
-    """Return the answers to questions (B, S), padded right; each as it would be alone."""
-    segment = torch.ones_like(source) if segment is None else segment
-    prompt, real, memory = source.new_full((len(source), 1), codec.begin), None, None
-    if model.encoder is not None:
-        memory = model.encode(source, segment)
-    else:
-        # a text that goes on has its padding in front
-        real = torch.cat([segment, torch.ones_like(prompt)], dim=1)
-        order = real.argsort(dim=1, stable=True)
-        prompt, real = torch.cat([source, prompt], dim=1).gather(1, order), real.gather(1, order)
-    whole = complete(model, prompt, task.max_length, beams=task.beams, end=codec.end, segment=real, memory=memory)
+    """Return the answers to questions (B, S), with their ends, padded right; each as it would be alone."""
+    prompt, real, memory = from_source(model, source, segment, codec.begin)
+    longest, frontend = task.max_length, model.spec.frontend
+    if frontend.positions == "learned":  # an answer ends where the positions do
+        longest = max(1, min(longest, frontend.max_length - prompt.shape[1] + 1))
+    whole = complete(model, prompt, longest, beams=task.beams, end=codec.end, segment=real, memory=memory)
     return [codec.decode(row) for row in whole[:, prompt.shape[1] :].tolist()]
 
 

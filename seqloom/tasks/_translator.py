@@ -15,6 +15,7 @@ from seqloom.data.pairs import Codec, sources
 from seqloom.measure import formulas
 from seqloom.measure.overlap import bleu_parts, chrf_parts
 from seqloom.model.generate import complete
+from seqloom.model.prompt import from_source
 from seqloom.tasks.task import Scorer, evaluate, judging
 
 _FORMULAS = {"bleu": formulas.bleu, "chrf": formulas.chrf, "perplexity": formulas.perplexity}
@@ -65,20 +66,12 @@ class Translator:
 
     def translated(self, model: Any, source: Tensor, segment: Tensor | None) -> list[str]:
         """Return the translations of sources (B, S), with their ends, padded right; each as it would be alone."""
-        segment = torch.ones_like(source) if segment is None else segment
-        begin = source.new_full((len(source), 1), self.codec.begin)
-        limits = (segment.sum(dim=1) * self.codec.growth).long() + _SPARE
-        if model.encoder is not None:
-            prompt, real, memory = begin, None, model.encode(source, segment)
-        else:
-            # a text that goes on has its padding in front
-            real = torch.cat([segment, torch.ones_like(begin)], dim=1)
-            order = real.argsort(dim=1, stable=True)
-            prompt, real = torch.cat([source, begin], dim=1).gather(1, order), real.gather(1, order)
-            memory = None
-            frontend = model.spec.frontend
-            if frontend.positions == "learned":  # a translation ends where the positions do
-                limits = limits.clamp(max=frontend.max_length - prompt.shape[1] + 1).clamp(min=1)
+        prompt, real, memory = from_source(model, source, segment, self.codec.begin)
+        lengths = (torch.ones_like(source) if segment is None else segment).sum(dim=1)
+        limits = (lengths * self.codec.growth).long() + _SPARE
+        frontend = model.spec.frontend
+        if frontend.positions == "learned":  # a translation ends where the positions do
+            limits = limits.clamp(max=frontend.max_length - prompt.shape[1] + 1).clamp(min=1)
         whole = complete(
             model,
             prompt,

@@ -11,6 +11,7 @@ from seqloom.model.frontend import Tokens
 from seqloom.model.generate import Sampling, generate, text
 from seqloom.model.head import NextToken
 from seqloom.model.mixer import Memory
+from seqloom.model.prompt import from_source
 
 MODELS = ("gru", "gpt", "mamba2", "griffin", "transformer_xl")
 
@@ -107,6 +108,16 @@ def test_rows_that_are_settled_do_not_change_the_others() -> None:
             own = Memory(memory.x[i : i + 1], memory.id[i : i + 1])
             alone = model.generate(begin[:1], max_new_tokens=9, beams=3, end=end, memory=own)
             assert torch.equal(together[i, : alone.shape[1]], alone[0])
+
+
+def test_sources_are_prompts_where_no_encoder_reads_them() -> None:
+    source, segment = torch.tensor([[1, 2, 3], [4, 0, 0]]), torch.tensor([[1, 1, 1], [1, 0, 0]])
+    prompt, real, memory = from_source(build("gru"), source, segment, 10)
+    assert prompt.tolist() == [[1, 2, 3, 10], [0, 0, 4, 10]] and memory is None
+    assert real.tolist() == [[1, 1, 1, 1], [0, 0, 1, 1]]
+    assert from_source(build("gru"), source, None, 10)[1] is None
+    prompt, real, memory = from_source(build("seq2seq"), source, segment, 10)
+    assert prompt.tolist() == [[10], [10]] and real is None and torch.equal(memory.id, segment)
 
 
 def test_limits_are_one_a_row_and_need_an_end() -> None:
