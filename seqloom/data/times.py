@@ -71,12 +71,13 @@ class Grid:
         return asdict(self)
 
 
-def shown(time: Any) -> str | float:
-    """Return a point in time as ISO 8601 writes it, or a number as it is."""
+def shown(time: Any, clock: bool = False) -> str | float:
+    """Return a point in time as ISO 8601 writes it, midnight as its date unless with a clock; or a number as it is."""
     if not isinstance(time, np.datetime64):
         return float(time)
     text = str(time.astype("datetime64[us]")).replace("T", " ")
-    return text.removesuffix(".000000").removesuffix(" 00:00:00")
+    text = text.removesuffix(".000000")
+    return text if clock else text.removesuffix(" 00:00:00")
 
 
 def parse_times(cells: Sequence[str], given: str | None = None) -> tuple[np.ndarray, np.ndarray]:

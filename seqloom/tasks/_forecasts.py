@@ -90,9 +90,10 @@ class Forecaster:
             output = model.head.rearranged(model(torch.from_numpy(inputs).to(device))[0]).double().cpu().numpy()
         found = (output * scale[..., None, None] + middle[..., None, None]).reshape(len(self.names), window.horizon, -1)
         found = found * self.standard.deviation[:, None, None] + self.standard.mean[:, None, None]
+        clock = any(len(str(shown(time))) > len("2024-01-31") for time in later)  # all alike: a midnight has it too
         head, timed = model.head, self.timed and series.grid == self.grid
         answer: dict[str, Any] = {
-            "time": [shown(time) for time in later] if timed else list(range(1, window.horizon + 1)),
+            "time": [shown(time, clock) for time in later] if timed else list(range(1, window.horizon + 1)),
             "forecast": {n: table[:, head.point].tolist() for n, table in zip(self.names, found, strict=True)},
         }
         if head.spec.quantiles:

@@ -224,6 +224,13 @@ def test_mase_of_the_seasonal_naive_forecast_on_training_data_is_one(tmp_path: P
     assert float(scores[0].sum() / scores[1].sum()) == pytest.approx(1.0, rel=0.05)  # windows without an overlap
 
 
+def _upto(path: str, step: int, into: Path) -> Path:
+    """Write the header and 25 rows before a step."""
+    lines = Path(path).read_text(encoding="utf-8").splitlines()
+    into.write_text("\n".join([lines[0], *lines[step - 24 : step + 1]]), encoding="utf-8")
+    return into
+
+
 def restored(task: Opened) -> Interface:
     data = json.loads(json.dumps(task.interface()))
     return Interface.restored(resolve(Task, json.loads(json.dumps(to_data(task.task)))), data)
@@ -236,9 +243,9 @@ def test_answers_are_in_the_units_of_the_data_with_their_times(tmp_path: Path, a
     model = model_of(task).eval()
     coding = restored(task).coding
     assert coding.items is not None and coding.answers is not None
-    lines = Path(path).read_text().splitlines()
-    (tmp_path / "recent.csv").write_text("\n".join([lines[0], *lines[-31:-6]]), encoding="utf-8")
-    (answer,) = coding.answers(model, list(coding.items(tmp_path / "recent.csv")))
+    (answer,) = coding.answers(model, list(coding.items(_upto(path, 383, tmp_path / "recent.csv"))))
+    assert answer["time"][:2] == ["2024-01-16 23:00:00", "2024-01-17 00:00:00"]
+    (answer,) = coding.answers(model, list(coding.items(_upto(path, 394, tmp_path / "recent.csv"))))
     assert answer["time"] == [str(START + timedelta(hours=394 + i)) for i in range(6)]
     json.dumps(answer, allow_nan=False)
     part = windows(task.test)
