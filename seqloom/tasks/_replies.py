@@ -22,7 +22,6 @@ from seqloom.model.frontend import Tokens
 from seqloom.model.generate import complete
 from seqloom.model.head import NextToken
 from seqloom.model.prompt import from_source
-from seqloom.model.prompt import from_source
 from seqloom.tasks._questions import Asked, Questions, learn_tokens, read_items, read_questions
 from seqloom.tasks.task import Coding, Opened, Watch, evaluate, judging
 

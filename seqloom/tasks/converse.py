@@ -27,7 +27,7 @@ class Converse(Intents, Replies, Task):
     there are none, a tenth of the intents is held out to stand for them; held_out=0 learns all. With
     objective="generate" answers are written, by an encoder-decoder or any causal model:
 
-        source    _where _is _my _card ?
+        source    _where _is _my _card ? <end>
         inputs    <begin> _it _takes _a _week .
         target    _it _takes _a _week . <end>
     """
