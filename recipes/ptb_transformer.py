@@ -1,7 +1,7 @@
 """Penn Treebank, words: a small Transformer with tied vectors, to a perplexity on the official test part.
 
 Data: ptb.train.txt, ptb.valid.txt, ptb.test.txt (Mikolov et al. 2010), 10,000 words, each line's end one of them.
-Settings are chosen on the validation part; the weights kept are those that were best on it.
+Settings are customary ones, of which none was tried on the test part; the weights kept were best on validation.
 
     seqloom train recipes/ptb_transformer.py --out runs/ptb_transformer
 """
