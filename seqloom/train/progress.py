@@ -107,14 +107,17 @@ class Stages:
     def __init__(self, stream: TextIO | None = None, every_s: float = _LINE_EVERY_S) -> None:
         self._stream = sys.stderr if stream is None else stream
         self._every_s = every_s
-        self._last = time.monotonic()
+        self._what, self._last = "", 0.0
 
     def __call__(self, what: str, share: float | None) -> None:
         """Tell what is being done and how much of it is; without a share, at once."""
         now = time.monotonic()
-        if share is not None and now - self._last < self._every_s:
-            return
-        self._last = now
+        if share is not None:
+            if what != self._what:  # begun now
+                self._what, self._last = what, now
+            if now - self._last < self._every_s:
+                return
+            self._last = now
         self._stream.write(what + (f": {share:.0%}" if share else "") + "\n")
         self._stream.flush()
 

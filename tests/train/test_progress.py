@@ -4,7 +4,7 @@ import io
 
 import pytest
 
-from seqloom.train.progress import Board, Event, duration
+from seqloom.train.progress import Board, Event, Stages, duration
 
 
 class Terminal(io.StringIO):
@@ -50,3 +50,15 @@ def test_on_a_terminal_there_are_bars_with_what_is_left():
 )
 def test_durations_read_well(seconds, text):
     assert duration(seconds) == text
+
+
+def test_stages_tell_of_long_work_now_and_then_and_of_notices_at_once() -> None:
+    stream = io.StringIO()
+    quiet, lively = Stages(stream, every_s=1000), Stages(stream, every_s=0)
+    for share in (0.0, 0.5, 1.0):
+        quiet("reading", share)
+    assert stream.getvalue() == ""
+    quiet("waiting for another process", None)
+    for share in (0.0, 0.5):
+        lively("reading", share)
+    assert stream.getvalue() == "waiting for another process\nreading\nreading: 50%\n"
