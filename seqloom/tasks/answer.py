@@ -36,7 +36,7 @@ class Answer(Task):
 
     metric: ClassVar[str] = "f1"
     better: ClassVar[str] = "higher"
-    models: ClassVar[tuple[str, ...]] = ("gru", "bilstm", "transformer", "gru_transformer", "hybrid")
+    models: ClassVar[tuple[str, ...]] = ("gru", "bilstm", "transformer", "gru_transformer")
     source: ClassVar[tuple[str, ...]] = (
         "rajpurkar2016",
         "Rajpurkar, P. and Zhang, J. and Lopyrev, K. and Liang, P.",
