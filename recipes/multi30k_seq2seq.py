@@ -2,7 +2,7 @@
 
 Data: train, val and test_2016_flickr of the folder multi30k (Elliott et al. 2016), line-parallel as given; BPE of
 6,000 tokens shared by both languages. Metric: sacreBLEU (13a, cased) on test 2016, beams of 4. Sizes follow from the
-budget, 40 minutes of two CPU cores; rates and dropout are customary and were not searched; this setting did not meet the test split before.
+budget, 40 minutes of two CPU cores; rates and dropout are customary and were not searched.
 The weights kept are those with the lowest loss a token on the validation split.
 
     seqloom train recipes/multi30k_seq2seq.py --out runs/multi30k_seq2seq
