@@ -137,10 +137,16 @@ class _Lab:
         """Measure speed and memory over length at equal parameters."""
         if self.ledger.select("bench_s"):
             return  # done before this run was interrupted
+        able = {name: model for name, model in self.comparison.candidates().items() if model.needs != "future"}
+        unable = [name for name in self.comparison.models if name not in able]
+        if unable:
+            self.notices.append(f"no speed of {', '.join(unable)}: told of next tokens, and they see the future")
+        if not able:
+            return
         seconds = self.comparison.budget.seconds
         started = time.monotonic()
         rows = bench(
-            self.comparison.candidates(),
+            able,
             machine=self.machine,
             budget_s=BENCH_SHARE * seconds if seconds is not None else BENCH_S,
             progress=self.board.say,

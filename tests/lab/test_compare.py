@@ -108,6 +108,13 @@ def test_a_model_that_diverges_is_reported_and_the_others_go_on(tmp_path) -> Non
     assert (tmp_path / "run" / "report.html").exists()
 
 
+def test_models_that_see_the_future_have_no_speed_on_next_tokens_and_it_is_said(tmp_path) -> None:
+    terms = small(models=("bilstm", "bert"), seeds=1, parameters=9000, with_bench=True)
+    found = compare(terms, tmp_path / "run")
+    assert any("no speed of bilstm, bert" in notice for notice in found["notices"]) and len(found["rows"]) == 2
+    assert (tmp_path / "run" / "report.html").exists()
+
+
 def test_tasks_of_one_kind_are_named_by_what_differs() -> None:
     tasks = tuple(resolve(Task, {"name": "recall", "pairs": pairs}) for pairs in (4, 6))
     assert list(small(tasks=tasks).named()) == ["recall-pairs4", "recall-pairs6"]
