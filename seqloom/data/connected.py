@@ -1,4 +1,8 @@
-"""Connected words: utterances joined from recordings of single words by one speaker, with pauses between them."""
+"""Connected words: utterances joined from recordings of single words by one speaker, with pauses between them.
+
+The words of an utterance are made as loud as each other when they are read, since one speaker's recordings may be of
+several sessions.
+"""
 
 from collections import defaultdict
 from collections.abc import Sequence

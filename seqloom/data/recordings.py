@@ -16,6 +16,7 @@ from seqloom.data.files import REJECTED_SHARE
 from seqloom.data.mel import LogMel
 from seqloom.data.splits import keys
 
+_LOUDNESS = 0.1  # root mean square of what is joined to an utterance
 _SHOWN = 5  # rejects that a message tells of
 
 
@@ -123,6 +124,8 @@ def features_of(recording: Recording, mel: LogMel, max_seconds: float) -> tuple[
     changed: Counter[str] = Counter()
     for file, head, pause in zip(recording.files, heads, (*recording.pauses, 0.0), strict=True):
         sound = resampled(samples(file)[0], head.rate, mel.rate)
+        if len(heads) > 1:
+            sound = _as_loud(sound)
         pieces += [sound, np.zeros(round(pause * mel.rate), dtype=np.float32)]
         if head.channels > 1:
             changed["mixed_to_mono"] += 1
@@ -132,6 +135,12 @@ def features_of(recording: Recording, mel: LogMel, max_seconds: float) -> tuple[
     if not len(whole):
         raise Broken("holds no samples")
     return mel(whole).astype(np.float16), whole.tobytes(), changed
+
+
+def _as_loud(sound: np.ndarray) -> np.ndarray:
+    """Return samples at the loudness of all words of an utterance: sessions of one speaker differ by up to 25 dB."""
+    power = float(np.mean(sound.astype(np.float64) ** 2))
+    return sound * np.float32(_LOUDNESS / np.sqrt(power)) if power > 0 else sound
 
 
 def hear(recordings: Sequence[Recording], mel: LogMel, max_seconds: float) -> Heard:
