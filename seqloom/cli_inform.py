@@ -46,10 +46,11 @@ def _plans() -> dict[str, Any]:
     known = registry.catalog("parallel")
     return {
         axis.name: {
-            "summary": axis.doc + ("" if axis.name in known else " (no strategy in this version: degree 1 only)"),
-            "strategy": axis.name if axis.name in known else None,
+            "summary": f"{axis.doc} (in the library; train runs on one process in this version)",
+            "strategy": axis.name,
         }
         for axis in registry.read_class("parallel/plan.py", "Plan").fields
+        if axis.name in known
     }
 
 

@@ -124,6 +124,8 @@ class Trained:
                 if ((tokens < 0) | (tokens >= frontend.vocabulary)).any():
                     raise ValueError(f"tokens are whole numbers from 0 to {frontend.vocabulary - 1}")
                 return tokens
+            if frontend.kind == "words":
+                raise ValueError("its inputs are made by the task alone")
             return np.array([float(word) for word in words], dtype=np.float32).reshape(-1, frontend.channels)
         except ValueError as error:
             raise ValueError(f"'{line[:80]}' is not an input of {self.experiment.task.name()}: {error}") from None

@@ -1,11 +1,14 @@
 """Plan: mesh axis -> degree. A plan changes the clock, never the numbers."""
 
-import dataclasses
+from abc import ABC, abstractmethod
+from typing import Any, Literal
 
 import pydantic
 
 from seqloom.core import registry
 from seqloom.core.spec import Spec
+
+AXES = ("pipeline", "data", "sequence", "tensor")  # of the mesh, slowest first
 
 
 class Plan(Spec):
@@ -15,6 +18,12 @@ class Plan(Spec):
     tensor: int = pydantic.Field(default=1, ge=1)  # parts of each layer's parameters
     pipeline: int = pydantic.Field(default=1, ge=1)  # stages, each with some of the blocks
     sequence: int = pydantic.Field(default=1, ge=1)  # stretches of time
+    parts: int = pydantic.Field(
+        default=4, ge=1
+    )  # pipeline: groups of rows, or stretches of time, that follow each other
+    cuts: Literal["rows", "time"] = "rows"  # pipeline: which of the two; time for stacks of causal layers
+    bucket_mb: float = pydantic.Field(default=4.0, gt=0)  # data: gradients that are sent together
+    bf16_gradients: bool = False  # data: send gradients in bfloat16
 
     @property
     def processes(self) -> int:
@@ -23,7 +32,7 @@ class Plan(Spec):
 
     def degrees(self) -> dict[str, int]:
         """Return mesh axis -> degree."""
-        return {f.name: getattr(self, f.name) for f in dataclasses.fields(type(self))}  # type: ignore[arg-type]
+        return {axis: getattr(self, axis) for axis in ("data", "tensor", "pipeline", "sequence")}
 
     def why_not(self, processes: int) -> list[str]:
         """Return why the plan cannot run on this many processes; empty: it can.
@@ -45,3 +54,15 @@ class Plan(Spec):
                 f"{'are' if processes != 1 else 'is'} {processes}; start as many as the product of its degrees"
             )
         return reasons
+
+
+class Strategy(ABC):
+    """What one axis of the mesh does to a model; the file's name is the axis'."""
+
+    @abstractmethod
+    def why_not(self, model: Any, degree: int) -> list[str]:
+        """Return why a model cannot be laid out over so many processes of this axis; empty: it can."""
+
+    @abstractmethod
+    def apply(self, model: Any, axis: Any) -> None:
+        """Change a model, in place, to this process's part along an axis of the mesh."""

@@ -9,7 +9,23 @@ from seqloom.measure.overlap import bleu_parts, chrf_parts, signatures
 from seqloom.measure.scores import Scores
 from seqloom.measure.statistics import of_sums
 
-WORDS = "a the cat dog, sees hears (old) young. It's near; 3.5 of 1,000 in Köln".split()
+WORDS = [
+    "a",
+    "the",
+    "cat",
+    "dog,",
+    "sees",
+    "hears",
+    "(old)",
+    "young.",
+    "It's",
+    "near;",
+    "3.5",
+    "of",
+    "1,000",
+    "in",
+    "Köln",
+]
 HAN = "一二三四五六七八九十人大小中国，。"
 EMPTY = [("", "a b"), ("a b", "a b"), ("a", "a"), ("b", "a"), ("a b c d", "d c b a")]
 

@@ -1,0 +1,271 @@
+"""The one door to torch.distributed: collectives along a mesh axis, each counted, and their gradients.
+
+Counted are calls and payload bytes of this process: of a reduction the tensor, of a gathering the own part, of a
+message what is sent. What a backend does with a call (a ring's steps, say) is its own affair.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any, NamedTuple
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from seqloom.parallel.plan import AXES, Plan
+
+TIMEOUT_S = 60.0  # a peer that does not answer for so long is lost: never the backend's half hour
+
+
+class Count(NamedTuple):
+    """How often an operation was called, and with how many bytes."""
+
+    calls: int
+    bytes: int
+
+
+@dataclass
+class Traffic:
+    """What went through the door, by axis and operation."""
+
+    calls: Counter[tuple[str, str]] = field(default_factory=Counter)
+    bytes: Counter[tuple[str, str]] = field(default_factory=Counter)
+
+    def add(self, axis: str, operation: str, tensor: Tensor) -> None:
+        """Count one call."""
+        self.calls[axis, operation] += 1
+        self.bytes[axis, operation] += tensor.numel() * tensor.element_size()
+
+    def counts(self) -> dict[str, dict[str, Count]]:
+        """Return axis -> operation -> Count."""
+        found: dict[str, dict[str, Count]] = {}
+        for axis, operation in sorted(self.calls):
+            found.setdefault(axis, {})[operation] = Count(self.calls[axis, operation], self.bytes[axis, operation])
+        return found
+
+    def clear(self) -> None:
+        """Forget all counts."""
+        self.calls.clear()
+        self.bytes.clear()
+
+
+class Axis:
+    """One axis of the mesh as a process sees it; an axis of one process sends nothing.
+
+    Args:
+        name: of the axis.
+        ranks: processes along it, in order.
+        rank: this process.
+        group: their group; None for one process.
+        traffic: where its calls are counted.
+    """
+
+    def __init__(self, name: str, ranks: Sequence[int], rank: int, group: Any, traffic: Traffic) -> None:
+        self.name, self.ranks, self.group, self.traffic = name, tuple(ranks), group, traffic
+        self.size, self.index = len(ranks), list(ranks).index(rank)
+
+    def sum(self, tensor: Tensor) -> Tensor:
+        """Return the sum over the axis, in the tensor given."""
+        return self._reduced(tensor, dist.ReduceOp.SUM)
+
+    def largest(self, tensor: Tensor) -> Tensor:
+        """Return the elementwise maximum over the axis, in the tensor given."""
+        return self._reduced(tensor, dist.ReduceOp.MAX)
+
+    def sum_later(self, tensor: Tensor) -> "torch.futures.Future[Tensor]":
+        """Return a future of the sum over the axis, for gradients that go while others are still computed."""
+        self.traffic.add(self.name, "sum", tensor)
+        work = dist.all_reduce(tensor, group=self.group, async_op=True)
+        assert work is not None
+        return work.get_future().then(lambda done: tensor)  # summed in place: no backend's form of a value
+
+    def gather(self, tensor: Tensor) -> Tensor:
+        """Return the tensors of all, (size, ...)."""
+        if self.size == 1:
+            return tensor[None]
+        self.traffic.add(self.name, "gather", tensor)
+        whole = tensor.new_empty((self.size, *tensor.shape))
+        dist.all_gather_into_tensor(whole.view(-1), tensor.contiguous().view(-1), group=self.group)
+        return whole
+
+    def scatter_sum(self, tensor: Tensor) -> Tensor:
+        """Return this process's part [index] of the sum of tensors (size, ...) over the axis."""
+        if self.size == 1:
+            return tensor[0]
+        self.traffic.add(self.name, "scatter_sum", tensor)
+        part = torch.empty_like(tensor[0])
+        dist.reduce_scatter_tensor(part.view(-1), tensor.contiguous().view(-1), group=self.group)
+        return part
+
+    def send(self, tensors: Sequence[Tensor], to: int) -> None:
+        """Send tensors to the process at an index of the axis; it must receive as many, of these shapes."""
+        for tensor in tensors:
+            self.traffic.add(self.name, "send", tensor)
+            dist.send(tensor.contiguous(), self.ranks[to], group=self.group)
+
+    def receive(self, likes: Sequence[Tensor], source: int) -> list[Tensor]:
+        """Return tensors of the shapes and types given, from the process at an index of the axis."""
+        found = [torch.empty_like(like, memory_format=torch.contiguous_format) for like in likes]
+        for tensor in found:
+            dist.recv(tensor, self.ranks[source], group=self.group)
+        return found
+
+    def _reduced(self, tensor: Tensor, operation: Any) -> Tensor:
+        if self.size > 1:
+            self.traffic.add(self.name, "sum" if operation == dist.ReduceOp.SUM else "largest", tensor)
+            dist.all_reduce(tensor, operation, group=self.group)
+        return tensor
+
+
+class Mesh:
+    """The processes of a plan, laid out: tensor fastest, then sequence, data, pipeline: neighbours talk most.
+
+    Args:
+        plan: whose degrees multiply to the number of processes.
+
+    Raises:
+        ValueError: there are more or fewer processes than that.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        world = dist.get_world_size() if dist.is_initialized() else 1
+        reasons = plan.why_not(world)
+        if reasons:
+            raise ValueError("; ".join(reasons))
+        self.plan, self.traffic = plan, Traffic()
+        self.rank = dist.get_rank() if dist.is_initialized() else 0
+        degrees = plan.degrees()
+        layout = torch.arange(world).reshape([degrees[axis] for axis in AXES])
+        self.axes = {axis: self._axis(axis, layout, (place,)) for place, axis in enumerate(AXES)}
+        # those who hold the same parameters and see other rows or other steps
+        self.replicas = self._axis("replicas", layout, (AXES.index("data"), AXES.index("sequence")))
+        self.world = self._axis("world", layout, tuple(range(len(AXES))))
+
+    def __getitem__(self, axis: str) -> Axis:
+        return self.axes[axis]
+
+    def _axis(self, name: str, layout: Tensor, along: tuple[int, ...]) -> Axis:
+        """Return the axis through this process; every process makes every group, in the same order."""
+        others = [place for place in range(layout.ndim) if place not in along]
+        size = math.prod(layout.shape[place] for place in along)
+        lines = layout.permute(*others, *along).reshape(-1, size)
+        mine: Axis | None = None
+        for line in lines.tolist():
+            group = dist.new_group(line, timeout=timedelta(seconds=TIMEOUT_S)) if len(line) > 1 else None
+            if self.rank in line:
+                mine = Axis(name, line, self.rank, group, self.traffic)
+        assert mine is not None
+        return mine
+
+
+class _Copied(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, axis: Axis) -> Tensor:
+        ctx.axis = axis
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        return ctx.axis.sum(grads[0].contiguous().clone()), None
+
+
+class _Summed(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, axis: Axis) -> Tensor:
+        return axis.sum(x.contiguous().clone())
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        return grads[0], None
+
+
+class _Gathered(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, axis: Axis) -> Tensor:
+        ctx.axis = axis
+        return axis.gather(x)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        return ctx.axis.scatter_sum(grads[0].contiguous()), None
+
+
+def copied(x: Tensor, axis: Axis) -> Tensor:
+    """Return x, which is the same on all of the axis and goes into what each does a part of: gradients are summed."""
+    return x if axis.size == 1 else _Copied.apply(x, axis)
+
+
+def summed(x: Tensor, axis: Axis) -> Tensor:
+    """Return the sum of all parts, the same on all of the axis: its gradient is every part's."""
+    return x if axis.size == 1 else _Summed.apply(x, axis)
+
+
+def gathered(x: Tensor, axis: Axis) -> Tensor:
+    """Return the parts of all, (size, ...), of which each does something else: gradients are summed and shared out."""
+    return _Gathered.apply(x, axis)
+
+
+class _Handed(torch.autograd.Function):
+    """Send tensors on; `anchor` comes back as it is, so that the way back passes here."""
+
+    @staticmethod
+    def forward(ctx: Any, axis: Axis, to: int, anchor: Tensor, *parts: Tensor) -> Tensor:
+        ctx.axis, ctx.to = axis, to
+        ctx.save_for_backward(*parts)
+        axis.send(parts, to)
+        return anchor.view_as(anchor)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
+        wanted = [part for part in ctx.saved_tensors if part.is_floating_point()]
+        back = iter(ctx.axis.receive(wanted, ctx.to))
+        found = [next(back) if part.is_floating_point() else None for part in ctx.saved_tensors]
+        return None, None, grads[0], *found
+
+
+class _Taken(torch.autograd.Function):
+    """Receive tensors like `likes`; their gradients are sent back."""
+
+    @staticmethod
+    def forward(ctx: Any, axis: Axis, source: int, anchor: Tensor, *likes: Tensor) -> tuple[Tensor, ...]:
+        ctx.axis, ctx.source = axis, source
+        found = axis.receive(likes, source)
+        ctx.mark_non_differentiable(*(part for part in found if not part.is_floating_point()))
+        return anchor.view_as(anchor), *found
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
+        sent = [grad for grad in grads[1:] if grad is not None and grad.is_floating_point()]
+        ctx.axis.send(sent, ctx.source)
+        return None, None, grads[0], *([None] * (len(grads) - 1))
+
+
+def handed(anchor: Tensor, parts: Sequence[Tensor], axis: Axis, to: int) -> Tensor:
+    """Send parts to the process at an index and return the anchor, whose gradient waits for theirs.
+
+    The anchor must take part in the loss: else the way back never comes here, and the other side waits in vain.
+    """
+    return _Handed.apply(axis, to, anchor, *parts)
+
+
+def taken(anchor: Tensor, likes: Sequence[Tensor], axis: Axis, source: int) -> tuple[Tensor, list[Tensor]]:
+    """Return the anchor and parts like those given, from the process at an index, to which their gradients go back."""
+    anchor, *found = _Taken.apply(axis, source, anchor, *likes)
+    return anchor, found
+
+
+def also_summed(parameter: Tensor, axis: str) -> None:
+    """Mark a parameter of which each process of an axis sees a part of its use: its gradient is summed along it."""
+    parameter.summed_along = (*getattr(parameter, "summed_along", ()), axis)  # type: ignore[attr-defined]
+
+
+def sum_marked(module: torch.nn.Module, mesh: Mesh) -> None:
+    """Sum the gradients of marked parameters along their axes, after the way back; none given counts as zeros."""
+    for parameter in module.parameters():
+        for axis in getattr(parameter, "summed_along", ()):
+            if mesh[axis].size > 1:
+                total = mesh[axis].sum(torch.zeros_like(parameter) if parameter.grad is None else parameter.grad)
+                parameter.grad = total if parameter.requires_grad else None

@@ -1,0 +1,84 @@
+"""What every process of a plan computes: its part of a batch's loss."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from seqloom.core.types import IGNORED, fresh_place, locate
+from seqloom.parallel._door import Mesh, gathered
+from seqloom.parallel.pipeline import Cuts, through
+
+
+class Objective(nn.Module):
+    """This process's part of a loss: parts add up, over data and sequence, to the mean over a batch's targets.
+
+    Args:
+        model: a Model, cut by the strategies.
+        mesh: where this process stands.
+        parts: groups of rows, or stretches of time, that follow each other through a pipeline.
+        cuts: which of the two.
+    """
+
+    def __init__(self, model: nn.Module, mesh: Mesh, parts: int = 4, cuts: Cuts = "rows") -> None:
+        super().__init__()
+        self.model, self.mesh, self.parts = model, mesh, parts
+        self.cuts: Cuts = cuts
+
+    def forward(self, batch: Any, weight: float) -> tuple[Tensor, Tensor]:
+        """Return (what to go back from, the part of the loss, detached).
+
+        The two differ where a process of a pipeline has no loss of its own but takes part in the way back.
+
+        Args:
+            batch: this process's rows, with every step of them.
+            weight: of these rows in the whole batch; 0 for rows that only keep the process company.
+        """
+        model: Any = self.model
+        axis, pipeline = self.mesh["sequence"], self.mesh["pipeline"]
+        memory = None if batch.source is None else model.encode(batch.source, batch.source_segment)
+        x, segment = model.frontend(batch.inputs, batch.segment)
+        x, segment, target = _padded(x, segment, batch.target, axis.size, model.head.scope)
+        where, _ = locate(segment, fresh_place(x.shape[0], x.device), x.shape[0], x.shape[1])
+        x = model.frontend.place(x, where)
+        steps = x.shape[1] // axis.size
+        mine = slice(axis.index * steps, (axis.index + 1) * steps)
+        x, place = (x, where) if axis.size == 1 else (x[:, mine], where.select(mine))
+        if pipeline.size == 1:
+            extra = (memory,) if model.backbone.reads else ()
+            loss = self._loss(model.backbone(x, None, place, *extra)[0], segment, target, mine) * weight
+            return loss, loss.detach()
+        y, anchor = through(model, x, place, memory, pipeline, self.parts, self.cuts)
+        if y is None:
+            return anchor * 0.0, anchor.detach()
+        loss = self._loss(model.backbone.norm(y), segment, target, mine) * weight
+        return loss + anchor * 0.0, loss.detach()
+
+    def _loss(self, y: Tensor, segment: Tensor | None, target: Tensor, mine: slice) -> Tensor:
+        """Return the loss of vectors (B, T / P, D), weighed so that the stretches of time add up."""
+        model: Any = self.model
+        axis = self.mesh["sequence"]
+        if axis.size == 1:
+            return model.head.loss(model.head(y, segment, model.table), target)
+        if model.head.scope != "step":
+            whole = gathered(y, axis).transpose(0, 1).flatten(1, 2)
+            return model.head.loss(model.head(whole, segment, model.table), target) / axis.size
+        wanted = target[:, mine]
+        share = int((wanted != IGNORED).sum()) / max(int((target != IGNORED).sum()), 1)
+        output = model.head(y, None if segment is None else segment[:, mine], model.table)
+        # without a target here the gradients are awaited all the same
+        return model.head.loss(output, wanted) * share if share else output.sum() * 0.0
+
+
+def _padded(
+    x: Tensor, segment: Tensor | None, target: Tensor, parts: int, scope: str
+) -> tuple[Tensor, Tensor | None, Tensor]:
+    """Return x, segment and target with padding behind, so that time divides into parts."""
+    lacking = -x.shape[1] % parts
+    if not lacking:
+        return x, segment, target
+    if segment is None:
+        segment = torch.ones(x.shape[:2], dtype=torch.int64, device=x.device)
+    x = nn.functional.pad(x, (0, 0, 0, lacking))
+    segment = nn.functional.pad(segment, (0, lacking))
+    return x, segment, nn.functional.pad(target, (0, lacking), value=IGNORED) if scope == "step" else target

@@ -1,0 +1,179 @@
+"""Layout: a model laid out over the processes of a plan, and all of a training step that they do together."""
+
+import contextlib
+import importlib
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from seqloom.core import registry
+from seqloom.model.mixer import Cut
+from seqloom.parallel._door import Axis, Mesh, sum_marked
+from seqloom.parallel._objective import Objective
+from seqloom.parallel.data import replicated
+from seqloom.parallel.plan import Plan, Strategy
+from seqloom.parallel.tensor import cut, splits, whole_of
+
+_ORDER = ("tensor", "sequence", "pipeline", "data")  # of application: what is cut first is what later ones wrap
+
+_WRAPPED = re.compile(r"\.inner(?=\.)")  # what strategies put around a mixer does not show in names
+
+Weights = dict[str, Tensor]
+
+
+class Layout:
+    """One process's part of a model under a plan.
+
+    Args:
+        plan: whose degrees multiply to the number of processes.
+        model: whole, the same on every process; it is changed in place.
+
+    Raises:
+        ValueError: the plan does not suit the processes or the model; all reasons are told.
+    """
+
+    def __init__(self, plan: Plan, model: nn.Module) -> None:
+        self.plan, self.model = plan, model
+        self.mesh = Mesh(plan)
+        reasons = why_not(plan, model)
+        if reasons:
+            raise ValueError("; ".join(reasons))
+        self.names = list(dict(model.named_parameters()))  # of the whole model
+        self._splits = splits(model) if plan.tensor > 1 else {}
+        for axis in _ORDER:
+            if self.mesh[axis].size > 1:
+                strategy(axis).apply(model, self.mesh[axis])
+        self.parameters = {_WRAPPED.sub("", name): part for name, part in model.named_parameters()}
+        self._held = self._owners()
+        objective = Objective(model, self.mesh, plan.parts, plan.cuts)
+        self._objective = replicated(objective, self.mesh.replicas, plan.bucket_mb, plan.bf16_gradients)
+
+    @property
+    def first(self) -> bool:
+        """Return whether this process writes and speaks for all."""
+        return self.mesh.rank == 0
+
+    def share(self, rows: np.ndarray) -> np.ndarray:
+        """Return this process's share of a batch's rows; others of its replica have the same."""
+        return np.array_split(rows, self.mesh["data"].size)[self.mesh["data"].index]
+
+    def gradients(self, batches: Sequence[Any], counts: Sequence[int], bf16: bool = False) -> Tensor:
+        """Add the gradient of the mean loss over the batches of all processes; return that loss.
+
+        Args:
+            batches: this process's rows, in parts that follow each other; as many on every process.
+            counts: targets in each; 0 for rows that only keep the others company.
+            bf16: whether products are in bfloat16.
+        """
+        device = next(self.model.parameters()).device
+        total = float(self.mesh["data"].sum(torch.tensor(float(sum(counts)), dtype=torch.float64)))
+        losses: list[Tensor] = []
+        for number, (batch, count) in enumerate(zip(batches, counts, strict=True)):
+            waits = number + 1 < len(batches) and self.mesh.replicas.size > 1
+            later = self._objective.no_sync() if waits else contextlib.nullcontext()  # type: ignore[operator]
+            low = torch.autocast(device.type, torch.bfloat16) if bf16 else contextlib.nullcontext()
+            with later:
+                with low:
+                    back, loss = self._objective(batch.to(device), count / max(total, 1.0))
+                back.backward()
+            losses.append(loss)
+        sum_marked(self.model, self.mesh)
+        loss = torch.stack(losses).sum()
+        return self.mesh["pipeline"].sum(self.mesh.replicas.sum(loss))
+
+    def norm(self) -> Tensor:
+        """Return the norm of the whole gradient: parts are added, copies count once."""
+        squares = torch.zeros((), dtype=torch.float64)
+        for name, parameter in self.parameters.items():
+            if parameter.grad is not None:
+                squares += parameter.grad.double().square().sum().cpu() / self._copies(name)
+        return self.mesh["tensor"].sum(self.mesh["pipeline"].sum(squares)).sqrt()
+
+    def agree(self, value: float) -> float:
+        """Return the first process's value."""
+        told = torch.tensor(value if self.first else 0.0, dtype=torch.float64)
+        return float(self.mesh.world.sum(told))
+
+    def any(self, value: bool) -> bool:
+        """Return whether it is so on any process."""
+        return bool(self.mesh.world.sum(torch.tensor(float(value))) > 0)
+
+    def whole(self, part: Callable[[nn.Parameter], Tensor | None] = lambda parameter: parameter.detach()) -> Weights:
+        """Return what each parameter has, of the whole model, on every process; in the whole model's order.
+
+        Args:
+            part: what is asked of this process's part of a parameter, of its shape; None: nothing.
+        """
+        found: Weights = {}
+        for name in self.names:
+            parameter = self.parameters.get(name)
+            mine = parameter is not None and self._held[name][0] == self.mesh["pipeline"].index
+            value = part(parameter) if mine and parameter is not None else None
+            value = _of_holder(value, self.mesh["pipeline"])
+            how, tensor = self._splits.get(name), self.mesh["tensor"]
+            if how == "once":
+                value = _of_holder(value if tensor.index == 0 else None, tensor)
+            if value is not None:
+                found[name] = whole_of(value, how, tensor) if isinstance(how, Cut) else value.clone()
+        return found
+
+    def load(self, weights: Weights) -> None:
+        """Take this process's part of whole weights."""
+        for name, parameter in self.parameters.items():
+            if name in weights:
+                with torch.no_grad():
+                    parameter.copy_(self.part(name, weights[name]))
+
+    def part(self, name: str, whole: Tensor) -> Tensor:
+        """Return this process's part of what belongs to a parameter of the whole model."""
+        how = self._splits.get(name)
+        tensor = self.mesh["tensor"]
+        return whole if how is None else cut(whole, how, tensor.index, tensor.size)
+
+    def _owners(self) -> dict[str, tuple[int, int]]:
+        """Return of each parameter (the first stage that learns it, how many stages do)."""
+        axis = self.mesh["pipeline"]
+        learnt = torch.zeros((axis.size, len(self.names)), dtype=torch.int64)
+        for number, name in enumerate(self.names):
+            parameter = self.parameters.get(name)
+            kept = parameter is not None and (parameter.requires_grad or self._splits.get(name) == "once")
+            learnt[axis.index, number] = kept
+        axis.sum(learnt)
+        return {
+            name: (int(learnt[:, n].argmax()), max(int(learnt[:, n].sum()), 1)) for n, name in enumerate(self.names)
+        }
+
+    def _copies(self, name: str) -> int:
+        """Return how many processes of a replica hold the same gradient of a parameter."""
+        how = self._splits.get(name)
+        alike = 1 if isinstance(how, Cut) or how == "once" else self.mesh["tensor"].size
+        return alike * self._held[name][1]
+
+
+def _of_holder(value: Tensor | None, axis: Axis) -> Tensor | None:
+    """Return the value that one process of an axis has, on all; None where none has."""
+    if axis.size == 1:
+        return value
+    about = torch.zeros(10, dtype=torch.int64)  # whether there is one, in float64, its dimensions and their sizes
+    if value is not None:
+        about[: value.ndim + 3] = torch.tensor([1, value.dtype == torch.float64, value.ndim, *value.shape])
+    there, wide, dimensions, *sizes = axis.sum(about).tolist()
+    if not there:
+        return None
+    empty = torch.zeros(sizes[:dimensions], dtype=torch.float64 if wide else torch.float32)
+    return axis.sum(empty if value is None else value.detach().clone())
+
+
+def strategy(axis: str) -> Strategy:
+    """Return the strategy of an axis."""
+    entry = registry.look_up("parallel", axis)
+    return getattr(importlib.import_module(entry.module), entry.cls)()
+
+
+def why_not(plan: Plan, model: nn.Module) -> list[str]:
+    """Return why a whole model cannot be laid out by a plan; empty: it can."""
+    return [reason for axis in _ORDER if (n := plan.degrees()[axis]) > 1 for reason in strategy(axis).why_not(model, n)]

@@ -1,0 +1,105 @@
+"""Pipeline parallel: each process holds some of the blocks, and parts of the work follow each other through them."""
+
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from seqloom.core.types import FRESH, State, Where
+from seqloom.model.mixer import Memory
+from seqloom.parallel._door import Axis, also_summed, handed, taken
+from seqloom.parallel.plan import Strategy
+
+Cuts = Literal["rows", "time"]
+
+
+class PipelineParallel(Strategy):
+    """Stages of blocks, one a process; what a stage answers is handed on to the next.
+
+    Parts that follow each other are groups of rows (GPipe: Huang et al. 2019, arXiv 1811.06965), or stretches of time:
+    a recurrent stage goes on from the state in which it left the stretch before, so that the wavefront is exact, with
+    the batch whole (Appleyard et al. 2016, arXiv 1604.01946, inside one machine). The way back goes through the parts
+    in reverse. Of P stages and M parts the share (P - 1) / (M + P - 1) of the time is idle.
+    """
+
+    def why_not(self, model: nn.Module, degree: int) -> list[str]:
+        """Return why the blocks cannot be shared out."""
+        count = len(model.get_submodule("backbone.blocks")._modules)
+        return [f"pipeline={degree} leaves stages without a block: the model has {count}"] if degree > count else []
+
+    def apply(self, model: nn.Module, axis: Axis) -> None:
+        """Leave this process its blocks; the frontend learns on the first stage, the head on the last."""
+        backbone: Any = model.get_submodule("backbone")
+        blocks = list(backbone.blocks)
+        mine = stage(len(blocks), axis.index, axis.size)
+        numbered = {str(number): blocks[number] for number in mine}
+        backbone.blocks = nn.ModuleDict(numbered)  # under their own names
+        first, last = axis.index == 0, axis.index == axis.size - 1
+        whole: Any = model
+        tied = getattr(whole.spec.head, "tied", False)
+        # an encoder is run by every stage, each of which reads its part of the answer's use
+        everywhere = [part for part in (whole.encoder, whole.source_frontend) if part is not None]
+        shared = tied or (bool(everywhere) and whole.source_frontend is None)
+        if shared:
+            everywhere.append(whole.frontend)
+        for part in everywhere:
+            for parameter in part.parameters():
+                also_summed(parameter, "pipeline")
+        whole.frontend.requires_grad_(first or (tied and last) or (bool(whole.encoder) and shared))
+        whole.head.requires_grad_(last)
+        backbone.norm.requires_grad_(last)
+
+
+def stage(blocks: int, index: int, size: int) -> range:
+    """Return which blocks a stage holds: as many as others, the earlier stages one more where they do not divide."""
+    share, more = divmod(blocks, size)
+    begin = index * share + min(index, more)
+    return range(begin, begin + share + (index < more))
+
+
+def through(
+    model: Any, x: Tensor, where: Where, memory: Memory | None, axis: Axis, parts: int, cuts: Cuts
+) -> tuple[Tensor | None, Tensor]:
+    """Send x (B, T, D) through all stages.
+
+    Args:
+        model: whose backbone has this stage's blocks.
+        x: what the frontend gave; on all but the first stage its shape alone counts.
+        where: the place of each step.
+        memory: what an encoder gave, on all stages.
+        axis: the pipeline.
+        parts: how many follow each other.
+        cuts: groups of rows, or stretches of time for causal blocks.
+
+    Returns:
+        (the last stage's answer (B, T, D), None on the others; a zero whose gradient must be asked for on these).
+    """
+    blocks, states = list(model.backbone.blocks.values()), [FRESH] * len(model.backbone.blocks)
+    first, last = axis.index == 0, axis.index == axis.size - 1
+    # what keeps the way back together on a stage that has no loss of its own
+    anchor = x.new_zeros(()).requires_grad_()
+    answers: list[Tensor] = []
+    for part in _parts(x.shape[0] if cuts == "rows" else x.shape[1], parts):
+        place = where.select(part) if cuts == "time" else _rows(where, part)
+        y = x[:, part] if cuts == "time" else x[part]
+        read = () if memory is None else (memory if cuts == "time" else Memory(memory.x[part], memory.id[part]),)
+        if not first:
+            anchor, (y,) = taken(anchor, [y.detach()], axis, axis.index - 1)
+        for number, block in enumerate(blocks):
+            before: State = states[number] if cuts == "time" else None
+            y, states[number] = block(y, before, place, *(read or (None,)))
+        if last:
+            answers.append(y)
+        else:
+            anchor = handed(anchor, [y], axis, axis.index + 1)
+    whole = torch.cat(answers, dim=1 if cuts == "time" else 0) if last else None
+    return whole, anchor
+
+
+def _parts(length: int, parts: int) -> list[slice]:
+    edges = [round(number * length / parts) for number in range(parts + 1)]
+    return [slice(a, b) for a, b in zip(edges, edges[1:], strict=False) if b > a]
+
+
+def _rows(where: Where, rows: slice) -> Where:
+    return Where(where.id[rows], where.real[rows], where.start[rows], where.position[rows], where.layout)

@@ -1,0 +1,116 @@
+"""Sequence parallel: each process holds a stretch of time; states cross the cuts, folded or relayed."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+from seqloom.core.cost import Cost
+from seqloom.core.types import FRESH, State, Where, leaves
+from seqloom.model.mixer import SequenceMixer
+from seqloom.parallel._door import Axis, gathered, handed, taken
+from seqloom.parallel.plan import Strategy
+
+RELAYED = 4  # groups of rows that follow each other: while one goes on in the next stretch, another is in this one
+
+
+class SequenceParallel(Strategy):
+    """Time is cut into stretches, one a process.
+
+    Fold: what a stretch does to any state is told by a summary; one gathering of all summaries, and each process knows
+    the state it begins with (scans: Blelloch 1990; attention: the keys and values). Relay: the state itself is handed
+    on, and groups of rows and layers follow each other in a wavefront. Full gradients either way.
+    """
+
+    def why_not(self, model: nn.Module, degree: int) -> list[str]:
+        """Return the mixers that see the future: their state cannot cross a cut of time in one direction."""
+        return [
+            f"sequence={degree}: {name or 'the model'} ({type(mixer).__name__}) sees the future; take a causal model"
+            for name, mixer in _outermost(model)
+            if not mixer.causal
+        ]
+
+    def apply(self, model: nn.Module, axis: Axis) -> None:
+        """Let states cross the cuts of time in every block of the backbone."""
+        for block in model.get_submodule("backbone.blocks").children():
+            block.mixer = InTime(block.get_submodule("mixer"), axis)
+
+
+class InTime(nn.Module):
+    """A mixer on this process's stretch of time."""
+
+    def __init__(self, inner: nn.Module, axis: Axis) -> None:
+        super().__init__()
+        self.inner, self.axis = inner, axis
+        self.causal, self.reads, self.carry = (getattr(inner, name) for name in ("causal", "reads", "carry"))
+
+    def forward(self, x: Tensor, state: State | None, where: Where, *memory: Any) -> tuple[Tensor, None]:
+        """Map the stretch (B, T / P, D), as training does: from the beginning, without handing a state back."""
+        assert state is None
+        if self.reads:
+            return self.inner(x, None, where, *memory)  # each step reads the memory, whatever stands before it
+        return (self._folded(x, where) if self.carry == "fold" else self._relayed(x, where)), None
+
+    def cost(self, batch: int, length: int) -> Cost:
+        """Return the cost of a stretch."""
+        return self.inner.cost(batch, length)  # type: ignore[operator]
+
+    def _folded(self, x: Tensor, where: Where) -> Tensor:
+        parts, shape = pytree.tree_flatten(self.inner.summary(x, where))  # type: ignore[operator]
+        whole = [_gathered(part, self.axis) for part in parts]
+        state: State = FRESH
+        for index in range(self.axis.index):
+            summary = pytree.tree_unflatten([part[index] for part in whole], shape)
+            state = self.inner.advance(state, summary)  # type: ignore[operator]
+        # every process takes part in the way back, also the first, which needs no summary
+        y = self.inner(x, state, where)[0]
+        return _Tied.apply(y, *(part for part in whole if part.requires_grad))
+
+    def _relayed(self, x: Tensor, where: Where) -> Tensor:
+        axis = self.axis
+        groups = torch.arange(x.shape[0], device=x.device).tensor_split(min(RELAYED, x.shape[0]))
+        answers: list[Tensor] = []
+        for rows in groups:
+            part, place = x[rows], _rows(where, rows)
+            state: State = FRESH
+            if axis.index > 0:
+                # what a state looks like: that of no steps
+                likes, shape = pytree.tree_flatten(
+                    self.inner(part[:, :0].detach(), FRESH, place.select(slice(0, 0)))[1]
+                )
+                part, found = taken(part, [like.detach() for like in likes], axis, axis.index - 1)
+                state = pytree.tree_unflatten(found, shape)
+            y, after = self.inner(part, state, place)
+            if axis.index + 1 < axis.size:
+                y = handed(y, leaves(after), axis, axis.index + 1)
+            answers.append(y)
+        return torch.cat(answers)
+
+
+class _Tied(torch.autograd.Function):
+    """Return the first; the others take part in the way back, with zeros."""
+
+    @staticmethod
+    def forward(ctx: Any, y: Tensor, *others: Tensor) -> Tensor:
+        ctx.shapes = [(other.shape, other.dtype) for other in others]
+        return y.view_as(y)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, ...]:
+        zeros = (grads[0].new_zeros(shape, dtype=dtype) for shape, dtype in ctx.shapes)
+        return grads[0], *zeros
+
+
+def _gathered(part: Tensor, axis: Axis) -> Tensor:
+    return gathered(part, axis) if part.is_floating_point() or part.is_complex() else axis.gather(part)
+
+
+def _rows(tree: Any, rows: Tensor) -> Any:
+    """Return the rows of a NamedTuple of tensors (B, ...) and other things, which stay."""
+    return type(tree)(*(each[rows] if isinstance(each, Tensor) else each for each in tree))
+
+
+def _outermost(model: nn.Module) -> list[tuple[str, SequenceMixer]]:
+    blocks = model.get_submodule("backbone.blocks")
+    return [(f"backbone.blocks.{name}.mixer", block.get_submodule("mixer")) for name, block in blocks.named_children()]  # type: ignore[misc]

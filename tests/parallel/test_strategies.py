@@ -1,0 +1,123 @@
+"""A plan changes the clock, never the numbers: losses and gradients of three steps equal those of one process."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from ranks import on_ranks
+
+from seqloom.core.spec import resolve
+from seqloom.core.types import IGNORED
+from seqloom.data.batches import Batch
+from seqloom.model.frontend import Tokens
+from seqloom.model.head import Labels, NextToken
+from seqloom.model.model import ModelSpec
+from seqloom.parallel.layout import Layout
+from seqloom.parallel.plan import Plan
+from seqloom.zoo.architecture import Architecture
+
+ROWS, LENGTH, VOCABULARY = 4, 16, 11
+
+
+def spec(name: str, head: str = "next_token") -> ModelSpec:
+    heads = {"heads": 2} if name in ("transformer", "hybrid") else {}
+    architecture = resolve(Architecture, {"name": name, "width": 16, "layers": 2, **heads})
+    answer = NextToken(vocabulary=VOCABULARY) if head == "next_token" else Labels(classes=3)
+    tokens = Tokens(vocabulary=VOCABULARY)
+    return architecture.model(tokens, answer, True, tokens if architecture.needs == "source" else None)
+
+
+def batch(seed: int, labels: bool, source: bool) -> Batch:
+    generator = torch.Generator().manual_seed(seed)
+    inputs = torch.randint(0, VOCABULARY, (ROWS, LENGTH), generator=generator)
+    segment = torch.ones_like(inputs)
+    segment[1, LENGTH - 5 :] = 0
+    segment[2, 6:] = 2
+    target = torch.randint(0, 3, (ROWS,), generator=generator) if labels else inputs.roll(-1, 1)
+    if not labels:
+        target[segment == 0] = IGNORED
+    more = torch.randint(0, VOCABULARY, (ROWS, 5), generator=generator) if source else None
+    return Batch(inputs, segment, target, torch.arange(ROWS), more)
+
+
+def part(whole: Batch, rows: slice) -> Batch:
+    return Batch(*(each[rows] if each is not None else None for each in whole))
+
+
+def count(each: Batch) -> int:
+    return int((each.target != IGNORED).sum())
+
+
+def steps(described: ModelSpec, plan: Plan) -> list[Any]:
+    """Return of three steps the loss, the norm and all gradients, as every process comes to know them."""
+    layout = Layout(plan, described.build(0).double())
+    optimizer = torch.optim.SGD(layout.model.parameters(), lr=0.1)
+    found = []
+    for step in range(3):
+        whole = batch(step, described.head.kind == "labels", described.encoder is not None)
+        rows = layout.share(np.arange(ROWS))
+        mine = part(whole, slice(rows[0], rows[-1] + 1))
+        optimizer.zero_grad()
+        loss = layout.gradients([mine], [count(mine)])
+        found.append((float(loss), float(layout.norm()), layout.whole(lambda parameter: parameter.grad)))
+        optimizer.step()
+    return found
+
+
+FAMILIES = ["elman", "lstm", "gru", "mingru", "mamba2", "transformer", "hybrid", "seq2seq"]
+ONE_AXIS = [Plan(data=2), Plan(tensor=2), Plan(sequence=2), Plan(pipeline=2, parts=2)]
+TWO_AXES = [
+    Plan(data=2, tensor=2),
+    Plan(data=2, sequence=2),
+    Plan(data=2, pipeline=2, parts=2),
+    Plan(sequence=2, tensor=2),
+    Plan(pipeline=2, tensor=2, parts=2),
+    Plan(pipeline=2, sequence=2, parts=2),
+]
+
+
+def said(plan: Plan) -> str:
+    return ",".join(f"{axis}={n}" for axis, n in plan.degrees().items() if n > 1)
+
+
+@pytest.mark.parametrize("plan", ONE_AXIS, ids=said)
+@pytest.mark.parametrize("name", FAMILIES)
+def test_three_steps_equal_those_of_one_process(name: str, plan: Plan) -> None:
+    hold(spec(name), plan)
+
+
+@pytest.mark.parametrize("plan", TWO_AXES, ids=said)
+@pytest.mark.parametrize("name", ["gru", "transformer", "seq2seq"])
+def test_axes_go_together(name: str, plan: Plan) -> None:
+    hold(spec(name), plan)
+
+
+@pytest.mark.parametrize("plan", [Plan(sequence=2), Plan(data=2, sequence=2), Plan(pipeline=2)], ids=said)
+def test_a_label_of_the_whole_row_is_learnt_from_all_parts(plan: Plan) -> None:
+    hold(spec("gru", "labels"), plan)
+
+
+@pytest.mark.parametrize("name", ["gru", "lstm", "mingru", "transformer"])
+def test_a_wavefront_over_time_is_exact(name: str) -> None:
+    hold(spec(name), Plan(pipeline=2, cuts="time"))
+
+
+def test_gradients_in_bfloat16_are_near() -> None:
+    (expected,) = on_ranks(1, steps, spec("gru"), Plan())
+    found = on_ranks(2, steps, spec("gru"), Plan(data=2, bf16_gradients=True))[0]
+    assert found[0][1] == pytest.approx(expected[0][1], rel=1e-2)
+    assert found[0][1] != expected[0][1]
+
+
+def hold(described: ModelSpec, plan: Plan) -> None:
+    """Claim that losses, norms and gradients of a plan are those of one process, on every process of it."""
+    (expected,) = on_ranks(1, steps, described, Plan())
+    for found in on_ranks(plan.processes, steps, described, plan):
+        for (loss, norm, gradients), (whole_loss, whole_norm, whole) in zip(found, expected, strict=True):
+            assert loss == pytest.approx(whole_loss, rel=1e-10)
+            assert norm == pytest.approx(whole_norm, rel=1e-10)
+            assert list(gradients) == list(whole)
+            for name, gradient in gradients.items():
+                error = (gradient - whole[name]).abs().max() / whole[name].abs().max().clamp(min=1e-6)
+                assert error < 1e-10, (name, float(error))  # sums in another order, in float64
