@@ -86,6 +86,11 @@ def family(run: Path) -> str:
     return next(row["labels"]["family"] for row in ledger(run) if "family" in row["labels"])
 
 
+def recurrent_alone(row: dict[str, Any]) -> bool:
+    """Return whether no part of a model is attention: convolutions before a recurrence are none."""
+    return row["family"] == "recurrent" or row["model"] == "cnn_lstm"
+
+
 def cell(rows: list[dict[str, Any]], metric: str, digits: int) -> str:
     """Return the figures of one side, a recipe each."""
     told = []
@@ -101,7 +106,7 @@ def table(rows: list[dict[str, Any]]) -> str:
     lines = ["| data | metric | asked | recurrent | asked | attention or hybrid |", "|---|---|---|---|---|---|"]
     for data, (name, metric, digits, recurrent, attention) in ASKED.items():
         mine = [row for row in rows if row["data"] == data]
-        sides = [[r for r in mine if (r["family"] == "recurrent") == side] for side in (True, False)]
+        sides = [[r for r in mine if recurrent_alone(r) == side] for side in (True, False)]
         cells = [cell(side, metric, digits) for side in sides]
         told = "HR@10 / NDCG@10" if metric == "hr@10" else metric.replace("_", " ")
         lines.append(f"| {name} | {told} | {recurrent} | {cells[0]} | {attention} | {cells[1]} |")
