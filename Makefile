@@ -12,7 +12,7 @@ CSRC := setup.py seqloom/ops/_native.py $(wildcard csrc/*)
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help install native compare test check sanitize faults docs bench clean
+.PHONY: help install native compare test check sanitize slow faults docs bench clean
 
 help:  ## list these targets
 	@echo "seqloom: make TARGET [PYTHON=python3] [ARGS='...']"
@@ -23,8 +23,8 @@ install: $(USE) $(NATIVE)  ## make .venv and install seqloom into it
 compare: $(USE) $(NATIVE)  ## RNN or Transformer? the main job on embedded data; the report goes to runs/compare
 	@$(BIN)/seqloom compare --out runs/compare --overwrite $(ARGS)
 
-test: $(DEV) $(NATIVE)  ## all tests but the long fault injection, on every core
-	@$(BIN)/python -m pytest -m "not faults" --numprocesses auto --maxprocesses 8 --dist worksteal $(ARGS)
+test: $(DEV) $(NATIVE)  ## all tests but the slow ones and the long fault injection, on every core
+	@$(BIN)/python -m pytest -m "not faults and not slow" --numprocesses auto --maxprocesses 8 --dist worksteal $(ARGS)
 
 check: $(DEV)  ## style, types and layers
 	@$(BIN)/ruff check .
@@ -57,6 +57,9 @@ sanitize: $(DEV)  ## the C++ kernels' tests under the address and undefined-beha
 faults: $(DEV) $(NATIVE)  ## kill -9 at 50 random moments, full disks, damaged files: minutes
 	@$(BIN)/python benchmarks/kill_resume.py --kills 50
 	@$(BIN)/python -m pytest -m faults $(ARGS)
+
+slow: $(DEV) $(NATIVE)  ## the slow tests, a gigabyte of text among them
+	@$(BIN)/python -m pytest -m "slow and not faults" $(ARGS)
 
 docs: $(DEV)  ## build the documentation into docs/_build
 	@$(BIN)/sphinx-build -q -W --keep-going -b html docs docs/_build $(ARGS)

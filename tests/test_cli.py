@@ -263,7 +263,6 @@ def test_an_unwritable_directory_is_a_clear_error(call, tmp_path):
     assert code == 2 and "--out" in err and "Traceback" not in err
 
 
-@pytest.mark.slow
 def test_ctrl_c_stops_and_says_how_to_go_on(tmp_path):
     words = ["train", "digits", "--steps", "100000", "--checkpoint-every", "1", *SMALL, "--out", str(tmp_path / "run")]
     process = subprocess.Popen([sys.executable, "-m", "seqloom", *words], stderr=subprocess.PIPE, text=True)
@@ -292,7 +291,6 @@ def test_doctor_gives_reasons(call):
     assert all(isinstance(why, list) for kernels in found["kernels"].values() for why in kernels.values())
 
 
-@pytest.mark.slow
 def test_compare_gives_what_checks_rely_on_and_report_rebuilds_it(call, tmp_path):
     out = tmp_path / "run"
     words = ["compare", "digits", "--models", "gru,transformer", "--budget", "4 steps", "--seeds", "2", "--no-bench"]
@@ -315,7 +313,6 @@ def test_compare_gives_what_checks_rely_on_and_report_rebuilds_it(call, tmp_path
     assert code == 0 and json.loads(text)["task"] == "digits"
 
 
-@pytest.mark.slow
 def test_bench_gives_rows_for_each_model_and_length(call, tmp_path):
     words = ["bench", "--models", "gru,transformer", "--lengths", "16,32", "--parameters", "5000", "--budget", "30s"]
     code, out, err = call(*words, "--json", "--out", str(tmp_path / "run"))

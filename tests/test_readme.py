@@ -15,7 +15,6 @@ def blocks(language: str) -> list[tuple[str, str]]:
     return [(path.name, code) for path in PAGES for code in fence.findall(path.read_text())]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("page", "code"), blocks("python"))
 def test_a_page_s_python_runs(page, code):
     exec(compile(code, page, "exec"), {})

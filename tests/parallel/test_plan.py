@@ -2,6 +2,7 @@
 
 import pytest
 
+from seqloom.core import registry
 from seqloom.core.spec import resolve
 from seqloom.parallel.plan import Plan
 
@@ -11,7 +12,12 @@ def test_one_process_needs_no_strategy():
     assert Plan().processes == 1
 
 
-def test_a_degree_above_one_needs_its_strategy():
+def test_every_axis_has_its_strategy():
+    assert Plan(data=2, tensor=2, pipeline=3, sequence=2).why_not(processes=24) == []
+
+
+def test_a_degree_above_one_needs_its_strategy(monkeypatch):
+    monkeypatch.setattr(registry, "catalog", lambda folder: {"data": None})
     reasons = Plan(tensor=2, pipeline=3).why_not(processes=6)
     assert len(reasons) == 2
     assert "tensor=2 needs the strategy 'tensor'" in reasons[0] and "take tensor=1" in reasons[0]

@@ -88,7 +88,9 @@ def test_three_steps_equal_those_of_one_process(name: str, plan: Plan) -> None:
 
 
 @pytest.mark.parametrize("plan", TWO_AXES, ids=said)
-@pytest.mark.parametrize("name", ["gru", "transformer", "seq2seq"])
+@pytest.mark.parametrize(
+    "name", ["gru", *(pytest.param(name, marks=pytest.mark.slow) for name in ("transformer", "seq2seq", "mamba2"))]
+)
 def test_axes_go_together(name: str, plan: Plan) -> None:
     hold(spec(name), plan)
 

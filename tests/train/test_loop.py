@@ -305,8 +305,8 @@ def test_a_wrong_number_is_refused(make, opened, fields, said):
         Training(make(), opened, **fields)
 
 
-def test_a_plan_without_its_strategy_is_refused(make, opened):
-    with pytest.raises(ValueError, match="data=2 needs the strategy 'data'"):
+def test_a_plan_for_other_processes_is_refused(make, opened):
+    with pytest.raises(ValueError, match="the plan is for 2 processes, there is 1"):
         Training(make(plan={"data": 2}), opened)
 
 
