@@ -28,7 +28,7 @@ experiments = [
             token_dropout=0.5,
         ),
         model=LSTMStack(width=400, layers=2, channel="none", dropout=0.4),
-        budget=Budget(epochs=14),
+        budget=Budget(epochs=12),
         optimizer=Optimizer(batch_size=20, learning_rate=4e-3, weight_decay=0.05, warmup=0.05, final=0.02),
     )
 ]

@@ -22,7 +22,7 @@ from seqloom.data.telling import tell
 SCHEMES = ("https",)  # what is fetched over; redirections are held to it too
 _TIMEOUT_S = 30.0
 _BLOCK = 2**18
-_AGENT = "seqloom (https://pypi.org/project/seqloom)"
+_AGENT = "seqloom"
 
 Members = Iterator[tuple[str, IO[bytes]]]  # name in the archive, content
 

@@ -11,8 +11,9 @@ from torch.func import functional_call
 
 from seqloom.core.cost import Cost
 from seqloom.core.types import FRESH, Place, State, Where, fresh_place, locate
-from seqloom.model.mixer import Cut, Memory, MixerSpec, SequenceMixer
+from seqloom.model.mixer import Memory, MixerSpec, SequenceMixer
 from seqloom.ops.recurrence import gathered_by
+from seqloom.parallel.tensor import cut
 
 TOLERANCE = {torch.float64: 1e-9, torch.float32: 2e-4}  # why so much: see laws.py
 WIDTH, BATCH, LENGTH = 8, 3, 13
@@ -133,19 +134,6 @@ def leaf_mixers(mixer: SequenceMixer) -> list[SequenceMixer]:
         return [mixer]
     found = [part for part in mixer.modules() if isinstance(part, SequenceMixer)]
     return [part for part in found if sum(isinstance(inner, SequenceMixer) for inner in part.modules()) == 1]
-
-
-def cut(parameter: Tensor, how: Cut | str, rank: int, ranks: int) -> Tensor:
-    """Return a rank's part of a parameter."""
-    if how == "copy":
-        return parameter
-    if how == "once":
-        return parameter if rank == 0 else torch.zeros_like(parameter)
-    assert isinstance(how, Cut)
-    shares = how.parts if isinstance(how.parts, tuple) else (1,) * how.parts
-    unit = parameter.shape[how.dim] // sum(shares)
-    parts = parameter.split([unit * share for share in shares], dim=how.dim)
-    return torch.cat([part.chunk(ranks, dim=how.dim)[rank] for part in parts], dim=how.dim)
 
 
 def on_ranks(mixer: SequenceMixer, x: Tensor, ranks: int) -> Tensor:

@@ -194,7 +194,8 @@ def gathered(part: Tensor) -> Tensor:
     gather = _gather.get() if is_gathered() else None
     if gather is None:
         return part
-    return gather(part.flatten(0, -2)).view(*part.shape[:-1], -1)
+    whole = gather(part.flatten(0, -2))
+    return whole.view(*part.shape[:-1], whole.shape[-1])
 
 
 recurrence = Op("recurrence", reference)

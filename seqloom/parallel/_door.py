@@ -46,11 +46,6 @@ class Traffic:
             found.setdefault(axis, {})[operation] = Count(self.calls[axis, operation], self.bytes[axis, operation])
         return found
 
-    def clear(self) -> None:
-        """Forget all counts."""
-        self.calls.clear()
-        self.bytes.clear()
-
 
 class Axis:
     """One axis of the mesh as a process sees it; an axis of one process sends nothing.
@@ -69,11 +64,10 @@ class Axis:
 
     def sum(self, tensor: Tensor) -> Tensor:
         """Return the sum over the axis, in the tensor given."""
-        return self._reduced(tensor, dist.ReduceOp.SUM)
-
-    def largest(self, tensor: Tensor) -> Tensor:
-        """Return the elementwise maximum over the axis, in the tensor given."""
-        return self._reduced(tensor, dist.ReduceOp.MAX)
+        if self.size > 1:
+            self.traffic.add(self.name, "sum", tensor)
+            dist.all_reduce(tensor, group=self.group)
+        return tensor
 
     def sum_later(self, tensor: Tensor) -> "torch.futures.Future[Tensor]":
         """Return a future of the sum over the axis, for gradients that go while others are still computed."""
@@ -113,12 +107,6 @@ class Axis:
             dist.recv(tensor, self.ranks[source], group=self.group)
         return found
 
-    def _reduced(self, tensor: Tensor, operation: Any) -> Tensor:
-        if self.size > 1:
-            self.traffic.add(self.name, "sum" if operation == dist.ReduceOp.SUM else "largest", tensor)
-            dist.all_reduce(tensor, operation, group=self.group)
-        return tensor
-
 
 class Mesh:
     """The processes of a plan, laid out: tensor fastest, then sequence, data, pipeline: neighbours talk most.
@@ -142,7 +130,6 @@ class Mesh:
         self.axes = {axis: self._axis(axis, layout, (place,)) for place, axis in enumerate(AXES)}
         # those who hold the same parameters and see other rows or other steps
         self.replicas = self._axis("replicas", layout, (AXES.index("data"), AXES.index("sequence")))
-        self.world = self._axis("world", layout, tuple(range(len(AXES))))
 
     def __getitem__(self, axis: str) -> Axis:
         return self.axes[axis]

@@ -16,7 +16,7 @@ from seqloom.parallel._door import Axis, Mesh, sum_marked
 from seqloom.parallel._objective import Objective
 from seqloom.parallel.data import replicated
 from seqloom.parallel.plan import Plan, Strategy
-from seqloom.parallel.tensor import cut, splits, whole_of
+from seqloom.parallel.tensor import splits, whole_of
 
 _ORDER = ("tensor", "sequence", "pipeline", "data")  # of application: what is cut first is what later ones wrap
 
@@ -51,11 +51,6 @@ class Layout:
         self._held = self._owners()
         objective = Objective(model, self.mesh, plan.parts, plan.cuts)
         self._objective = replicated(objective, self.mesh.replicas, plan.bucket_mb, plan.bf16_gradients)
-
-    @property
-    def first(self) -> bool:
-        """Return whether this process writes and speaks for all."""
-        return self.mesh.rank == 0
 
     def share(self, rows: np.ndarray) -> np.ndarray:
         """Return this process's share of a batch's rows; others of its replica have the same."""
@@ -93,15 +88,6 @@ class Layout:
                 squares += parameter.grad.double().square().sum().cpu() / self._copies(name)
         return self.mesh["tensor"].sum(self.mesh["pipeline"].sum(squares)).sqrt()
 
-    def agree(self, value: float) -> float:
-        """Return the first process's value."""
-        told = torch.tensor(value if self.first else 0.0, dtype=torch.float64)
-        return float(self.mesh.world.sum(told))
-
-    def any(self, value: bool) -> bool:
-        """Return whether it is so on any process."""
-        return bool(self.mesh.world.sum(torch.tensor(float(value))) > 0)
-
     def whole(self, part: Callable[[nn.Parameter], Tensor | None] = lambda parameter: parameter.detach()) -> Weights:
         """Return what each parameter has, of the whole model, on every process; in the whole model's order.
 
@@ -120,19 +106,6 @@ class Layout:
             if value is not None:
                 found[name] = whole_of(value, how, tensor) if isinstance(how, Cut) else value.clone()
         return found
-
-    def load(self, weights: Weights) -> None:
-        """Take this process's part of whole weights."""
-        for name, parameter in self.parameters.items():
-            if name in weights:
-                with torch.no_grad():
-                    parameter.copy_(self.part(name, weights[name]))
-
-    def part(self, name: str, whole: Tensor) -> Tensor:
-        """Return this process's part of what belongs to a parameter of the whole model."""
-        how = self._splits.get(name)
-        tensor = self.mesh["tensor"]
-        return whole if how is None else cut(whole, how, tensor.index, tensor.size)
 
     def _owners(self) -> dict[str, tuple[int, int]]:
         """Return of each parameter (the first stage that learns it, how many stages do)."""

@@ -36,7 +36,7 @@ def on_ranks(n: int, function: Callable[..., Any], *arguments: Any) -> list[Any]
             for reader, _ in pipes:
                 silent = (False, "no answer")
                 heard = reader.poll(TIMEOUT_S if all(right for right, _ in found) else 1)
-                found.append(torch.load(io.BytesIO(reader.recv_bytes()), weights_only=False) if heard else silent)
+                found.append(torch.load(io.BytesIO(reader.recv_bytes())) if heard else silent)
         finally:
             for process in processes:
                 process.join(5)

@@ -41,7 +41,7 @@ def batch(seed: int, labels: bool, source: bool) -> Batch:
     return Batch(inputs, segment, target, torch.arange(ROWS), more)
 
 
-def part(whole: Batch, rows: slice) -> Batch:
+def part(whole: Batch, rows: list[int]) -> Batch:
     return Batch(*(each[rows] if each is not None else None for each in whole))
 
 
@@ -56,8 +56,7 @@ def steps(described: ModelSpec, plan: Plan) -> list[Any]:
     found = []
     for step in range(3):
         whole = batch(step, described.head.kind == "labels", described.encoder is not None)
-        rows = layout.share(np.arange(ROWS))
-        mine = part(whole, slice(rows[0], rows[-1] + 1))
+        mine = part(whole, layout.share(np.arange(ROWS)).tolist())
         optimizer.zero_grad()
         loss = layout.gradients([mine], [count(mine)])
         found.append((float(loss), float(layout.norm()), layout.whole(lambda parameter: parameter.grad)))
@@ -112,10 +111,51 @@ def test_gradients_in_bfloat16_are_near() -> None:
     assert found[0][1] != expected[0][1]
 
 
-def hold(described: ModelSpec, plan: Plan) -> None:
+def parts_that_follow(described: ModelSpec, plan: Plan) -> list[Any]:
+    """Return loss, norm and gradients of one step in two parts, of which the second has rows on some processes only."""
+    layout = Layout(plan, described.build(0).double())
+    whole = batch(0, False, False)
+    rows = layout.share(np.arange(3)).tolist()
+    pieces = [rows[:1], rows[1:]]
+    batches = [part(whole, piece or [0]) for piece in pieces]
+    counts = [count(each) if piece else 0 for each, piece in zip(batches, pieces, strict=True)]
+    loss = layout.gradients(batches, counts)
+    return [(float(loss), float(layout.norm()), layout.whole(lambda parameter: parameter.grad))]
+
+
+def test_parts_that_follow_each_other_and_uneven_shares_make_the_same_step() -> None:
+    hold(spec("gru"), Plan(data=2), parts_that_follow)  # three rows: two on the first process, one on the second
+
+
+def sent(described: ModelSpec, plan: Plan) -> dict[str, Any]:
+    """Return what goes through the door in one step, by axis and operation."""
+    layout = Layout(plan, described.build(0).double())
+    whole = batch(0, False, False)
+    rows = layout.share(np.arange(ROWS)).tolist()
+    mine = part(whole, rows)
+    layout.gradients([mine], [count(mine)])
+    counts = layout.mesh.traffic.counts()
+    return {axis: {name: tuple(each) for name, each in found.items()} for axis, found in counts.items()}
+
+
+def test_the_door_counts_every_byte_of_a_step() -> None:
+    described = spec("gru")
+    parameters = described.build(0).n_parameters
+    (first, second) = on_ranks(2, sent, described, Plan(data=2))
+    assert first == second
+    calls, sent_bytes = first["replicas"]["sum"]
+    assert sent_bytes == 8 * parameters + 8 and calls >= 2  # all gradients in float64, in buckets, and the loss
+    assert first["data"]["sum"] == (1, 8)  # how many targets there are
+    stretches = on_ranks(2, sent, described, Plan(sequence=2))
+    # each of two layers hands one state (B, 16) on in four groups of rows, and its gradient comes back
+    assert stretches[0]["sequence"]["send"] == (8, 2 * ROWS * 16 * 8)
+    assert stretches[1]["sequence"]["send"] == (8, 2 * ROWS * 16 * 8)
+
+
+def hold(described: ModelSpec, plan: Plan, run: Any = steps) -> None:
     """Claim that losses, norms and gradients of a plan are those of one process, on every process of it."""
-    (expected,) = on_ranks(1, steps, described, Plan())
-    for found in on_ranks(plan.processes, steps, described, plan):
+    (expected,) = on_ranks(1, run, described, Plan())
+    for found in on_ranks(plan.processes, run, described, plan):
         for (loss, norm, gradients), (whole_loss, whole_norm, whole) in zip(found, expected, strict=True):
             assert loss == pytest.approx(whole_loss, rel=1e-10)
             assert norm == pytest.approx(whole_norm, rel=1e-10)
