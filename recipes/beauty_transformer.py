@@ -2,8 +2,8 @@
 
 Data: Beauty.txt, `user item item ...` (the 5-core of McAuley et al. 2015 as S3-Rec has it, arXiv 2008.07873): 22,363
 users. Each user's last item is for test, the last but one for validation; items that the user had are left out of the
-ranking. Metric: NDCG@10, with HR@10 beside it. Settings and epochs were chosen on validation
-users; the weights kept are those that were best on 4,096 of them.
+ranking. Metric: NDCG@10, with HR@10 beside it. Few settings were
+tried, all on validation users; the weights kept are those that were best on 4,096 of them.
 
     seqloom train recipes/beauty_transformer.py --out runs/beauty_transformer
 """
