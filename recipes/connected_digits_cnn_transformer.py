@@ -4,7 +4,8 @@ attention and CTC.
 Data: utterances of 3 to 6 recordings of one speaker with pauses of up to 0.2 s. Test: 200 utterances of the official
 split's test recordings (n = 0 to 4) of all six speakers. Validation: 200 of a tenth of the others, by seed; training:
 2,000 of the rest. No recording is in two parts. Transcripts are words, spelt in characters. Settings are those of
-connected_digits_speakers_cnn_transformer.py, where the test speaker is one who was never heard; none was tried on this test.
+connected_unseen_cnn_transformer.py, where the test speaker is one who was never heard; none was tried on this
+test.
 
     seqloom train recipes/connected_digits_cnn_transformer.py --out runs/connected_digits_cnn_transformer
 """

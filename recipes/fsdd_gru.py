@@ -1,8 +1,8 @@
 """Spoken digits (FSDD): which digit is it? GRUs in both directions on log-mel features.
 
 Data: 3,000 recordings of ten digits by six speakers, `{digit}_{speaker}_{n}.wav` at 8 kHz. Test: n = 0 to 4, the
-official split. Validation: a tenth of the others, by seed. Most settings were chosen with lucas for validation
-and theo left out of all, the strength of variations and the epochs on this validation; fsdd_speakers_gru.py leaves speakers out.
+official split. Validation: a tenth of the others, by seed. Most settings were chosen with lucas for validation and theo
+left out of all, the strength of variations and the epochs on this validation; fsdd_speakers_gru.py leaves speakers out.
 
     seqloom train recipes/fsdd_gru.py --out runs/fsdd_gru
 """

@@ -1,8 +1,9 @@
 """Spoken digits (FSDD): which digit is it? a Transformer on log-mel features.
 
 Data: 3,000 recordings of ten digits by six speakers, `{digit}_{speaker}_{n}.wav` at 8 kHz. Test: n = 0 to 4, the
-official split. Validation: a tenth of the others, by seed. Most settings were chosen with lucas for validation
-and theo left out of all, the strength of variations and the epochs on this validation; fsdd_speakers_transformer.py leaves speakers out.
+official split. Validation: a tenth of the others, by seed. Most settings were chosen with lucas for validation and theo
+left out of all, the strength of variations and the epochs on this validation; fsdd_speakers_transformer.py leaves
+speakers out.
 
     seqloom train recipes/fsdd_transformer.py --out runs/fsdd_transformer
 """

@@ -3,7 +3,8 @@
 Data: 25,000 reviews to learn from and 25,000 to test on (Maas et al. 2011); the 123 texts that stand in both are left
 out of training, a tenth of the rest validates. Metric: accuracy. Of a review longer than 400 tokens the middle is left
 out: its begin and its end say most. Settings were chosen on the validation split, though runs of earlier ones had been
-scored on test too: one layer, strong dropout and weight decay, and few epochs, because 22,000 reviews are learnt by heart in five.
+scored on test too: one layer, strong dropout and weight decay, and few epochs, because 22,000 reviews are learnt by
+heart in five.
 
     seqloom train recipes/imdb_gru.py --out runs/imdb_gru
 """

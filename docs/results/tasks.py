@@ -30,7 +30,7 @@ ASKED: dict[str, tuple[str, str, int, str, str]] = {
     "fsdd": ("FSDD, official split", "accuracy", 3, "≥ .98", "≥ .98"),
     "fsdd_speakers": ("FSDD, one speaker left out, mean of six", "accuracy", 3, "report", "report"),
     "connected_digits": ("Connected digits, unseen recordings of all speakers", "wer", 3, "≤ .05", "≤ .05"),
-    "connected_digits_speakers": ("Connected digits, a speaker never heard", "wer", 3, "report", "report"),
+    "connected_unseen": ("Connected digits, a speaker never heard", "wer", 3, "report", "report"),
     "mnist_rows": ("MNIST by rows", "accuracy", 4, "≥ .985", "report"),
     "mnist_patches": ("MNIST by 7 × 7 patches", "accuracy", 4, "report", "≥ .980"),
     "moving_digits": ("Moving digits, 16 frames", "accuracy", 3, "≥ .95", "≥ .95"),

@@ -1,11 +1,12 @@
-"""Connected digits, joined from FSDD: three to six digits are said, by a speaker who was never heard. GRUs and CTC.
+"""Connected digits, joined from FSDD: three to six digits are said, by a speaker who was never heard. Convolutions,
+attention and CTC.
 
 Data: utterances of 3 to 6 recordings of one speaker with pauses of up to 0.2 s, 2,000 for training by george, jackson,
 nicolas and yweweler, 200 for validation by lucas, 200 for test by theo. Transcripts are words, spelt in characters.
-Settings were chosen by the character error rate on validation; that the words of an utterance are made equally loud
-was decided after a look at the test speaker's recordings.
+Settings were chosen by the character error rate on validation; that the words of an utterance are made equally loud was
+decided after a look at the test speaker's recordings.
 
-    seqloom train recipes/connected_digits_speakers_gru.py --out runs/connected_digits_speakers_gru
+    seqloom train recipes/connected_unseen_cnn_transformer.py --out runs/connected_unseen_cnn_transformer
 """
 
 from pathlib import Path
@@ -13,7 +14,7 @@ from pathlib import Path
 from seqloom.core.runtime import data_dir
 from seqloom.tasks.transcribe import Transcribe
 from seqloom.train.experiment import Budget, Experiment, Optimizer
-from seqloom.zoo.gru import GRUStack
+from seqloom.zoo.cnn_transformer import CNNTransformer
 
 FOLDER = (data_dir() or Path("data")) / "fsdd" / "recordings"
 
@@ -27,8 +28,8 @@ experiments = [
             test_where="speaker=theo",
             validation_where="speaker=lucas",
         ),
-        model=GRUStack(width=128, layers=2, dropout=0.1),
+        model=CNNTransformer(width=128, layers=4, convolutions=2, dropout=0.1),
         budget=Budget(epochs=8),
-        optimizer=Optimizer(batch_size=16, learning_rate=3e-3),
+        optimizer=Optimizer(batch_size=16, learning_rate=2e-3),
     )
 ]
