@@ -20,10 +20,11 @@ from cyclopts import App, CycloptsError, Parameter
 
 from seqloom import __version__
 from seqloom.cli_options import with_options
-from seqloom.cli_output import Answer, Stream, to_json
+from seqloom.cli_output import Answer, Stream, Workers, to_json
 from seqloom.cli_verbs import VERBS
 from seqloom.core import runtime
 from seqloom.data.telling import telling
+from seqloom.parallel.launch import LOST, LostError, launch
 from seqloom.train.progress import Stages
 
 HELP = "Choose, train, parallelise and ship sequence models: recurrent, attention, or both."
@@ -39,20 +40,31 @@ USER_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.ENAMETOOLONG)
 
 def main(words: list[str] | None = None) -> NoReturn:
     """Run the command line and leave with its exit code."""
-    sys.exit(run(list(sys.argv[1:] if words is None else words)))
+    code = run(list(sys.argv[1:] if words is None else words))
+    if runtime.worker().workers > 1 and code:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)  # what still waits for a process that is gone would wait for long
+    sys.exit(code)
 
 
 def run(words: list[str]) -> int:
     """Run a command line and return its exit code."""
     runtime.share_the_machine()
     runtime.keep_memory()
+    if runtime.worker().store:
+        runtime.end_with_parent()
     flags = {flag for flag in ("--json", "--debug") if flag in words}
     words = [word for word in words if word not in flags]
     warnings.showwarning = warn
     try:
         with telling(Stages()):
             answer = build(words)(words, exit_on_error=False, print_error=False, result_action="return_value")
-        if isinstance(answer, Answer):
+        if isinstance(answer, Workers):
+            return launch(
+                [*words, *sorted(flags)], *answer, say=lambda text: print(f"seqloom: {text}", file=sys.stderr)
+            )
+        if isinstance(answer, Answer) and runtime.worker().first:
             print(to_json(answer.data) if "--json" in flags else answer.text, flush=True)
         elif isinstance(answer, Stream):
             stream(answer, as_json="--json" in flags)
@@ -78,6 +90,8 @@ def described(error: Exception, debug: bool) -> tuple[str, int]:
         return f"{where}{error.strerror or error}", 2 if theirs else 1
     if isinstance(error, ValueError):
         return str(error), 2
+    if isinstance(error, LostError):
+        return str(error), LOST
     if isinstance(error, FloatingPointError):
         return str(error), 1  # training diverged: what was asked is right, the work failed
     if isinstance(error, MemoryError):
@@ -92,10 +106,27 @@ def warn(message: Warning | str, category: type[Warning], filename: str, lineno:
         print(f"seqloom: warning: {message}", file=sys.stderr, flush=True)
 
 
+def notice(text: str) -> None:
+    """Tell something on standard error."""
+    print(f"seqloom: {text}", file=sys.stderr, flush=True)
+
+
 def fail(message: str, code: int) -> int:
-    """Tell what went wrong on standard error; return the exit code."""
-    print(f"seqloom: {'error: ' if code != STOPPED else ''}{message}", file=sys.stderr, flush=True)
+    """Tell what went wrong on standard error; return the exit code.
+
+    Of several processes on a machine the first tells what all of them see: wrong usage, and being stopped.
+    """
+    here = runtime.worker()
+    if here.workers > 1 and code not in (2, STOPPED):
+        message = f"worker {here.rank}: {message}"
+    if here.local == 0 or code not in (2, STOPPED):
+        tell(message, code)
     return code
+
+
+def tell(message: str, code: int) -> None:
+    """Tell on standard error why the program ends."""
+    print(f"seqloom: {'error: ' if code != STOPPED else ''}{message}", file=sys.stderr, flush=True)
 
 
 def resume_hint(words: list[str]) -> str:

@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 
 @dataclass(frozen=True)
@@ -14,6 +14,13 @@ class Answer:
 
     data: Any
     text: str
+
+
+class Workers(NamedTuple):
+    """The verb wants to be run by several processes, which are started anew so many times at most."""
+
+    workers: int
+    restarts: int
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,9 @@ from pathlib import Path
 from typing import Any
 
 from seqloom.cli_options import FromRun, Given, TimeText
-from seqloom.cli_output import Answer, number
-from seqloom.core import registry
+from seqloom.cli_output import Answer, Workers, number
+from seqloom.cli_plan import plan_of
+from seqloom.core import registry, runtime
 
 _SHOWN = 3  # rows not used that a line tells of
 
@@ -22,11 +23,14 @@ def train(
     parameters: int | None = None,
     seed: int | None = None,
     begin: FromRun | None = None,
+    plan: str | None = None,
+    workers: int | None = None,
+    restarts: int = 3,
     out: Path | None = None,
     resume: bool = False,
     overwrite: bool = False,
     given: Given,
-) -> Answer:
+) -> Answer | Workers:
     """Train one model on one task; killed at any moment, --resume goes on bit for bit.
 
     Parameters
@@ -51,20 +55,29 @@ def train(
         of the weights, the order of the examples and dropout; without it 0
     begin
         fine-tune: begin from this trained run's weights, with a new head; model and tokens are the run's
+    plan
+        lay the run out over processes, e.g. data=2 or data=2,pipeline=2; axes are data, tensor, pipeline, sequence
+    workers
+        how many processes; without it as many as the plan needs; without a plan each has its share of the rows
+    restarts
+        how often the processes are started anew, at most, when one of them is lost
     out
         run directory; without it runs/TASK-MODEL-SEED
     resume
-        go on with the run in the run directory; options that are given again must be those of the run
+        go on with the run in the run directory, under its plan or another; other options must be those of the run
     overwrite
         replace the run in the run directory
     """
     from seqloom.train.directory import RUN
 
+    laid = plan_of(plan, workers, task, out if resume else None)
+    if laid is not None and laid.processes > 1 and runtime.worker().workers == 1:
+        return Workers(laid.processes, restarts)
     length = {"--steps": steps, "--epochs": epochs, "--budget": budget}
     how = {"checkpoint_every": checkpoint_every, "resume": resume, "overwrite": overwrite}
     if task is not None and task.endswith(".py"):
         said = {"--model": model, **length, "--parameters": parameters, "--evaluate-every": evaluate_every}
-        return _recipe(Path(task), {**said, "--seed": seed, "--from": begin}, given, out, how)
+        return _recipe(Path(task), {**said, "--seed": seed, "--from": begin}, given, laid, out, how)
     opened = None
     sizes = {"parameters": parameters, "evaluate_every": evaluate_every}
     held = resume and out is not None and (out / RUN).exists()
@@ -79,6 +92,8 @@ def train(
                 f"name a task: seqloom train TASK, TASK being one of {', '.join(registry.catalog('tasks'))}"
             )
         experiment, opened = _new_experiment(task, model, begin, length, seed or 0, sizes, given)
+    if laid is not None:
+        experiment = experiment.replace(plan=laid)
     where = out or Path("runs") / f"{experiment.task.name()}-{experiment.model.name()}-{experiment.seed}"
     return _trained(experiment, opened, where, how)
 
@@ -108,22 +123,21 @@ def evaluate(run: Path, *, split: str = "test") -> Answer:
 def _trained(experiment: Any, opened: Any, where: Path, how: dict[str, Any]) -> Answer:
     """Train an experiment in a run directory, and say what came of it."""
     from seqloom.core.spec import to_data
+    from seqloom.parallel.world import joined
     from seqloom.train.loop import Training
     from seqloom.train.progress import Board
 
-    with Board() as board:
-        training = Training(
-            experiment,
-            opened,
-            where,
-            **how,
-            progress=board.add(f"{experiment.task.name()} {experiment.model.name()}"),
-        )
+    first = runtime.worker().first
+    if runtime.worker().attempt:
+        how = {**how, "resume": True, "overwrite": False}  # of processes that were started anew
+    with Board() as board, joined(experiment.plan):
+        title = f"{experiment.task.name()} {experiment.model.name()}"
+        training = Training(experiment, opened, where, **how, progress=board.add(title) if first else None)
         told = len(training.notices)
-        for notice in [*_rejected(training.opened), *training.notices]:
+        for notice in [*_rejected(training.opened), *training.notices] if first else []:
             board.say(notice)
         result = training.finish()
-        for notice in result.notices[told:]:
+        for notice in result.notices[told:] if first else []:
             board.say(notice)
     data = {
         "task": experiment.task.name(),
@@ -142,19 +156,22 @@ def _trained(experiment: Any, opened: Any, where: Path, how: dict[str, Any]) -> 
         **training.opened.account(),
         "notices": result.notices,
         "begin": to_data(experiment.begin),
+        "plan": str(experiment.plan),
+        "traffic": training.learner.traffic(),
         "run": str(where),
     }
     begun = experiment.begin
     lines = [
         f"{data['task']}, {data['model']}: {_metrics(result.metrics)} on test; floor {number(data['floor'])}",
         f"{result.parameters:,} parameters, {result.steps} steps, {number(result.train_s, 's')} of training",
+        *([f"{experiment.plan.processes} processes: {experiment.plan}"] if experiment.plan.processes > 1 else []),
         *([f"Began from {begun.run}, experiment {begun.digest}, weights {begun.weights}"] if begun else []),
         f"Run: {where}",
     ]
     return Answer(data, "\n".join(lines))
 
 
-def _recipe(path: Path, said: dict[str, Any], given: Given, out: Path | None, how: dict[str, Any]) -> Answer:
+def _recipe(path: Path, said: dict[str, Any], given: Given, plan: Any, out: Path | None, how: dict[str, Any]) -> Answer:
     """Train the experiments of a recipe: one in the run directory, several in directories of it, by number.
 
     Raises:
@@ -167,6 +184,8 @@ def _recipe(path: Path, said: dict[str, Any], given: Given, out: Path | None, ho
     if extra:
         raise ValueError(f"{', '.join(extra)}: a recipe says all of its runs; change it in a copy of '{path}'")
     experiments = read_recipe(path)
+    if plan is not None:
+        experiments = [each.replace(plan=plan) for each in experiments]
     where = out or Path("runs") / path.stem
     if len(experiments) == 1:
         return _trained(experiments[0], None, where, how)
@@ -204,7 +223,7 @@ def _experiment_of(
     record = read_record(run)
     if "experiment" not in record:
         raise ValueError(f"'{run}' is a run of {record.get('verb', 'another verb')}; --resume it with that verb")
-    experiment = resolve(Experiment, record["experiment"])
+    experiment = resolve(Experiment, {**record["experiment"], "plan": record.get("plan", {})})
     there = to_data(experiment)
     begin = there["begin"] or {}
     named = {"task": there["task"]["name"], "--model": there["model"]["name"], "--from": begin.get("run")}

@@ -9,7 +9,7 @@ from typing import Any
 from seqloom.cli_inform import cite, doctor, list_
 from seqloom.cli_monitor import monitor
 from seqloom.cli_options import SWEEP, Given, OnFlag, TimeText, each_of, split_names, whole_numbers
-from seqloom.cli_output import Answer, Stream, number, table
+from seqloom.cli_output import Answer, Stream, Workers, number, table
 from seqloom.cli_predict import predict
 from seqloom.cli_train import architecture, evaluate, inferred_task, train
 from seqloom.core import registry
@@ -236,7 +236,7 @@ def _command() -> str:
 
 
 # verb -> (function, whose fields are its options too)
-VERBS: dict[str, tuple[Callable[..., Answer | Stream], tuple[str, ...]]] = {
+VERBS: dict[str, tuple[Callable[..., Answer | Stream | Workers], tuple[str, ...]]] = {
     "compare": (compare, (SWEEP, "model", "optimizer")),
     "train": (train, ("task", "model", "optimizer")),
     "evaluate": (evaluate, ()),

@@ -8,13 +8,75 @@ import os
 import random
 from collections.abc import Generator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     import torch
 
 _PROJECT = Path(__file__).resolve().parents[2]
 _OFF = ("", "0", "false", "no", "off")
+
+
+class Worker(NamedTuple):
+    """Which of a run's processes this one is, as its starter says: seqloom itself, or torchrun."""
+
+    rank: int = 0
+    workers: int = 1
+    local: int = 0  # number on this machine
+    attempt: int = 0  # how often the processes were started anew
+    store: str = ""  # file in which they meet; empty: where torchrun says
+    address: str = ""
+    port: int = 0
+    agent: bool = False  # whether torchrun's agent keeps the store
+
+    @property
+    def first(self) -> bool:
+        """Return whether this process writes and speaks for all."""
+        return self.rank == 0
+
+
+def worker() -> Worker:
+    """Return which of a run's processes this one is."""
+    known = os.environ
+    if "RANK" not in known or "WORLD_SIZE" not in known:
+        return Worker()
+    return Worker(
+        rank=int(known["RANK"]),
+        workers=int(known["WORLD_SIZE"]),
+        local=int(known.get("LOCAL_RANK", known["RANK"])),
+        attempt=int(known.get("TORCHELASTIC_RESTART_COUNT", "0")),
+        store=known.get("SEQLOOM_STORE", ""),
+        address=known.get("MASTER_ADDR", "127.0.0.1"),
+        port=int(known.get("MASTER_PORT", "29500")),
+        agent=known.get("TORCHELASTIC_USE_AGENT_STORE", "").lower() == "true",
+    )
+
+
+def worker_environment(worker: Worker, loopback: str) -> dict[str, str]:
+    """Return the environment of a process to be started as one of several on this machine.
+
+    Each computes with its share of the cores, and talks on the loopback alone; the user's own settings win.
+    """
+    share = max((os.cpu_count() or 1) // worker.workers, 1)
+    return {
+        "OMP_NUM_THREADS": str(share),
+        "GLOO_SOCKET_IFNAME": loopback,
+        **os.environ,
+        "RANK": str(worker.rank),
+        "WORLD_SIZE": str(worker.workers),
+        "LOCAL_RANK": str(worker.local),
+        "TORCHELASTIC_RESTART_COUNT": str(worker.attempt),
+        "SEQLOOM_STORE": worker.store,
+    }
+
+
+def end_with_parent() -> None:
+    """Ask the system to send SIGTERM when the process that started this one ends (Linux; elsewhere nothing happens)."""
+    import ctypes
+    import signal
+
+    with contextlib.suppress(AttributeError, OSError, TypeError):
+        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
 
 
 def seed_all(seed: int) -> None:

@@ -4,6 +4,7 @@ Counted are calls and payload bytes of this process: of a reduction the tensor, 
 message what is sent. What a backend does with a call (a ring's steps, say) is its own affair.
 """
 
+import json
 import math
 from collections import Counter
 from collections.abc import Sequence
@@ -16,8 +17,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from seqloom.parallel.plan import AXES, Plan
-
-TIMEOUT_S = 60.0  # a peer that does not answer for so long is lost: never the backend's half hour
+from seqloom.parallel.world import processes
 
 
 class Count(NamedTuple):
@@ -100,6 +100,24 @@ class Axis:
             self.traffic.add(self.name, "send", tensor)
             dist.send(tensor.contiguous(), self.ranks[to], group=self.group)
 
+    def tell(self, tensor: Tensor) -> Tensor:
+        """Return the first process's tensor on all, in the tensor given."""
+        if self.size > 1:
+            self.traffic.add(self.name, "tell", tensor)
+            dist.broadcast(tensor, self.ranks[0], group=self.group)
+        return tensor
+
+    def tell_data(self, data: Any) -> Any:
+        """Return the first process's JSON data on all."""
+        if self.size == 1:
+            return data
+        told = json.dumps(data).encode() if self.index == 0 else b""
+        length = int(self.tell(torch.tensor(len(told))))
+        words = torch.zeros(length, dtype=torch.uint8)
+        if self.index == 0:
+            words.copy_(torch.frombuffer(bytearray(told), dtype=torch.uint8))
+        return json.loads(self.tell(words).numpy().tobytes())
+
     def receive(self, likes: Sequence[Tensor], source: int) -> list[Tensor]:
         """Return tensors of the shapes and types given, from the process at an index of the axis."""
         found = [torch.empty_like(like, memory_format=torch.contiguous_format) for like in likes]
@@ -119,7 +137,7 @@ class Mesh:
     """
 
     def __init__(self, plan: Plan) -> None:
-        world = dist.get_world_size() if dist.is_initialized() else 1
+        world = processes()
         reasons = plan.why_not(world)
         if reasons:
             raise ValueError("; ".join(reasons))
@@ -130,6 +148,7 @@ class Mesh:
         self.axes = {axis: self._axis(axis, layout, (place,)) for place, axis in enumerate(AXES)}
         # those who hold the same parameters and see other rows or other steps
         self.replicas = self._axis("replicas", layout, (AXES.index("data"), AXES.index("sequence")))
+        self.world = self._axis("world", layout, tuple(range(len(AXES))))
 
     def __getitem__(self, axis: str) -> Axis:
         return self.axes[axis]
@@ -141,7 +160,7 @@ class Mesh:
         lines = layout.permute(*others, *along).reshape(-1, size)
         mine: Axis | None = None
         for line in lines.tolist():
-            group = dist.new_group(line, timeout=timedelta(seconds=TIMEOUT_S)) if len(line) > 1 else None
+            group = dist.new_group(line, timeout=timedelta(seconds=self.plan.timeout_s)) if len(line) > 1 else None
             if self.rank in line:
                 mine = Axis(name, line, self.rank, group, self.traffic)
         assert mine is not None

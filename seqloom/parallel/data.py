@@ -8,7 +8,7 @@ from torch._C._distributed_c10d import GradBucket
 from torch.nn.parallel import DistributedDataParallel
 
 from seqloom.parallel._door import Axis
-from seqloom.parallel.plan import Strategy
+from seqloom.parallel.plan import Plan, Strategy
 
 BUCKET_MB = 4.0  # gradients that go together: large enough to be worth a message, small enough to begin early
 
@@ -19,7 +19,7 @@ class DataParallel(Strategy):
     Source: Li et al. 2020, PyTorch Distributed, arXiv 2006.15704 (buckets that go while the way back goes on).
     """
 
-    def why_not(self, model: nn.Module, degree: int) -> list[str]:
+    def why_not(self, model: nn.Module, plan: Plan) -> list[str]:
         """Return nothing: any model has replicas."""
         return []
 

@@ -16,7 +16,7 @@ from seqloom.parallel._door import Axis, Mesh, sum_marked
 from seqloom.parallel._objective import Objective
 from seqloom.parallel.data import replicated
 from seqloom.parallel.plan import Plan, Strategy
-from seqloom.parallel.tensor import splits, whole_of
+from seqloom.parallel.tensor import cut, splits, whole_of
 
 _ORDER = ("tensor", "sequence", "pipeline", "data")  # of application: what is cut first is what later ones wrap
 
@@ -92,7 +92,7 @@ class Layout:
         """Return what each parameter has, of the whole model, on every process; in the whole model's order.
 
         Args:
-            part: what is asked of this process's part of a parameter, of its shape; None: nothing.
+            part: what is asked of this process's part of a parameter, of its shape or a number; None: nothing.
         """
         found: Weights = {}
         for name in self.names:
@@ -104,8 +104,19 @@ class Layout:
             if how == "once":
                 value = _of_holder(value if tensor.index == 0 else None, tensor)
             if value is not None:
-                found[name] = whole_of(value, how, tensor) if isinstance(how, Cut) else value.clone()
+                found[name] = whole_of(value, how, tensor) if isinstance(how, Cut) and value.ndim else value.clone()
         return found
+
+    def load(self, weights: Weights) -> None:
+        """Take this process's part of whole weights."""
+        with torch.no_grad():
+            for name, parameter in self.parameters.items():
+                parameter.copy_(self.part(name, weights[name]))
+
+    def part(self, name: str, whole: Tensor) -> Tensor:
+        """Return this process's part of what belongs to a parameter of the whole model; a number belongs to all."""
+        how, tensor = self._splits.get(name), self.mesh["tensor"]
+        return whole if how is None or whole.ndim == 0 else cut(whole, how, tensor.index, tensor.size)
 
     def _owners(self) -> dict[str, tuple[int, int]]:
         """Return of each parameter (the first stage that learns it, how many stages do)."""
@@ -149,4 +160,5 @@ def strategy(axis: str) -> Strategy:
 
 def why_not(plan: Plan, model: nn.Module) -> list[str]:
     """Return why a whole model cannot be laid out by a plan; empty: it can."""
-    return [reason for axis in _ORDER if (n := plan.degrees()[axis]) > 1 for reason in strategy(axis).why_not(model, n)]
+    axes = [axis for axis in _ORDER if plan.degrees()[axis] > 1]
+    return [reason for axis in axes for reason in strategy(axis).why_not(model, plan)]

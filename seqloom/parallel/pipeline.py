@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from seqloom.core.types import FRESH, State, Where
 from seqloom.model.mixer import Memory
 from seqloom.parallel._door import Axis, also_summed, handed, taken
-from seqloom.parallel.plan import Strategy
+from seqloom.parallel.plan import Plan, Strategy
 
 Cuts = Literal["rows", "time"]
 
@@ -22,10 +22,18 @@ class PipelineParallel(Strategy):
     in reverse. Of P stages and M parts the share (P - 1) / (M + P - 1) of the time is idle.
     """
 
-    def why_not(self, model: nn.Module, degree: int) -> list[str]:
-        """Return why the blocks cannot be shared out."""
-        count = len(model.get_submodule("backbone.blocks")._modules)
-        return [f"pipeline={degree} leaves stages without a block: the model has {count}"] if degree > count else []
+    def why_not(self, model: nn.Module, plan: Plan) -> list[str]:
+        """Return why the blocks cannot be shared out, or cannot be run stretch by stretch."""
+        blocks = list(model.get_submodule("backbone.blocks").children())
+        reasons: list[str] = []
+        if plan.pipeline > len(blocks):
+            reasons.append(
+                f"pipeline={plan.pipeline} leaves stages without a block: the model has {len(blocks)}; take at most "
+                f"pipeline={len(blocks)}, or more layers"
+            )
+        if plan.cuts == "time" and not all(block.get_submodule("mixer").causal for block in blocks):
+            reasons.append("cuts=time goes on from states, and the model sees the future; take cuts=rows")
+        return reasons
 
     def apply(self, model: nn.Module, axis: Axis) -> None:
         """Leave this process its blocks; the frontend learns on the first stage, the head on the last."""

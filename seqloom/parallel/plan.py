@@ -6,7 +6,7 @@ from typing import Any, Literal
 import pydantic
 
 from seqloom.core import registry
-from seqloom.core.spec import Spec
+from seqloom.core.spec import Spec, resolve
 
 AXES = ("pipeline", "data", "sequence", "tensor")  # of the mesh, slowest first
 
@@ -24,6 +24,28 @@ class Plan(Spec):
     cuts: Literal["rows", "time"] = "rows"  # pipeline: which of the two; time for stacks of causal layers
     bucket_mb: float = pydantic.Field(default=4.0, gt=0)  # data: gradients that are sent together
     bf16_gradients: bool = False  # data: send gradients in bfloat16
+    timeout_s: float = pydantic.Field(default=60.0, gt=0, le=1800)  # a process that is silent for so long is lost
+
+    @classmethod
+    def parse(cls, text: str) -> "Plan":
+        """Return the plan that a text names: "data=2,pipeline=2", "pipeline=2,cuts=time,parts=8".
+
+        Raises:
+            ValueError: not names with values, a name that a plan has not, or a value out of range.
+        """
+        settings: dict[str, Any] = {}
+        for part in filter(None, (part.strip() for part in text.split(","))):
+            name, equals, value = (word.strip() for word in part.partition("="))
+            if not equals or not value or name in settings:
+                raise ValueError(f"plan '{text}': give names with values, each once, such as data=2,pipeline=2")
+            settings[name] = value
+        return resolve(cls, settings)
+
+    def __str__(self) -> str:
+        fields = {name: getattr(self, name) for name in type(self).__dataclass_fields__}
+        plain = type(self)()
+        told = [f"{name}={value}" for name, value in fields.items() if value != getattr(plain, name)]
+        return ",".join(told) or "data=1"
 
     @property
     def processes(self) -> int:
@@ -60,9 +82,14 @@ class Strategy(ABC):
     """What one axis of the mesh does to a model; the file's name is the axis'."""
 
     @abstractmethod
-    def why_not(self, model: Any, degree: int) -> list[str]:
-        """Return why a model cannot be laid out over so many processes of this axis; empty: it can."""
+    def why_not(self, model: Any, plan: Plan) -> list[str]:
+        """Return why a model cannot be laid out along this axis as a plan wants it; empty: it can."""
 
     @abstractmethod
     def apply(self, model: Any, axis: Any) -> None:
         """Change a model, in place, to this process's part along an axis of the mesh."""
+
+
+def listed(names: list[str]) -> str:
+    """Return the first of some names in words, and how many more there are."""
+    return f"{names[0]} and {len(names) - 1} more" if len(names) > 1 else "".join(names)

@@ -10,7 +10,7 @@ from seqloom.core.cost import Cost
 from seqloom.core.types import FRESH, State, Where, leaves
 from seqloom.model.mixer import SequenceMixer
 from seqloom.parallel._door import Axis, gathered, handed, taken
-from seqloom.parallel.plan import Strategy
+from seqloom.parallel.plan import Plan, Strategy, listed
 
 RELAYED = 4  # groups of rows that follow each other: while one goes on in the next stretch, another is in this one
 
@@ -23,13 +23,11 @@ class SequenceParallel(Strategy):
     on, and groups of rows and layers follow each other in a wavefront. Full gradients either way.
     """
 
-    def why_not(self, model: nn.Module, degree: int) -> list[str]:
-        """Return the mixers that see the future: their state cannot cross a cut of time in one direction."""
-        return [
-            f"sequence={degree}: {name or 'the model'} ({type(mixer).__name__}) sees the future; take a causal model"
-            for name, mixer in _outermost(model)
-            if not mixer.causal
-        ]
+    def why_not(self, model: nn.Module, plan: Plan) -> list[str]:
+        """Return which blocks see the future: their state cannot cross a cut of time in one direction."""
+        blocks = [name for name, mixer in _outermost(model) if not mixer.causal]
+        reason = f"sequence={plan.sequence}: {listed(blocks)} see the future; take a causal task, or cut another axis"
+        return [reason] if blocks else []
 
     def apply(self, model: nn.Module, axis: Axis) -> None:
         """Let states cross the cuts of time in every block of the backbone."""

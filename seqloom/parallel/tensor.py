@@ -11,7 +11,7 @@ from seqloom.model.block import ChannelMixer
 from seqloom.model.mixer import Cut, Memory, SequenceMixer, Split
 from seqloom.ops.recurrence import gathered_by
 from seqloom.parallel._door import Axis, also_summed, copied, gathered, summed
-from seqloom.parallel.plan import Strategy
+from seqloom.parallel.plan import Plan, Strategy, listed
 
 
 class TensorParallel(Strategy):
@@ -24,19 +24,21 @@ class TensorParallel(Strategy):
     Source: Shoeybi et al. 2019, arXiv 1909.08053.
     """
 
-    def why_not(self, model: nn.Module, degree: int) -> list[str]:
-        """Return what does not divide."""
-        reasons: list[str] = []
+    def why_not(self, model: nn.Module, plan: Plan) -> list[str]:
+        """Return which widths the degree does not divide, and what would."""
+        indivisible: dict[int, list[str]] = {}
         for name, module in model.named_modules():
             if not isinstance(module, SequenceMixer | ChannelMixer) or not (split := _split(module)):
                 continue
             for parameter, tensor in _own(module).items():
                 how = split[parameter]
-                if isinstance(how, Cut) and (unit := _unit(tensor, how)) % degree:
-                    reasons.append(
-                        f"tensor={degree} does not divide the {unit} of {name}.{parameter}; take a divisor of {unit}"
-                    )
-        return reasons
+                if isinstance(how, Cut) and (unit := _unit(tensor, how)) % plan.tensor:
+                    indivisible.setdefault(unit, []).append(f"{name}.{parameter}")
+        return [
+            f"tensor={plan.tensor} does not divide the {unit} of {listed(names)}; take a divisor of {unit}, or another "
+            "--width"
+            for unit, names in indivisible.items()
+        ]
 
     def apply(self, model: nn.Module, axis: Axis) -> None:
         """Cut the parameters of mixers and channel mixers, and sum what they answer."""

@@ -121,6 +121,10 @@ class Experiment(Spec):
             raise ValueError(f"parameters {self.parameters}: the size is that of the run '{self.begin.run}'; give none")
         return self
 
+    def digest(self) -> str:
+        """Return the digest of what is learnt, on what and how: a plan changes the clock, not that."""
+        return super().digest() if self.plan == Plan() else self.replace(plan=Plan()).digest()
+
     @classmethod
     def suited(
         cls,
@@ -181,3 +185,29 @@ def known_steps(budget: Budget, train: Examples, batch_size: int) -> int | None:
     if budget.epochs is not None:
         return max(1, math.ceil(budget.epochs * -(-len(train) // batch_size)))
     return None
+
+
+def check(experiment: Experiment, processes: int, checkpoint_every: int | None, keep: int) -> None:
+    """Refuse a plan for another number of processes, and numbers that are none.
+
+    Raises:
+        ValueError: as said.
+    """
+    reasons = experiment.plan.why_not(processes)
+    if reasons:
+        raise ValueError("; ".join(reasons))
+    for name, value in (("checkpoint_every", checkpoint_every), ("keep", keep)):
+        if value is not None and value < 1:
+            raise ValueError(f"{name} {value}: must be at least 1")
+
+
+def check_positions(frontend: Frontend, opened: Opened) -> None:
+    """Refuse now what would end the training at the first example that is too long, which may be one of test."""
+    if frontend.positions == "learned":
+        steps = max(int(part.lengths.max(initial=0)) for part in (opened.train, opened.validation, opened.test))
+        known = frontend.max_length * (frontend.size if frontend.kind == "patches" else 1)
+        if steps > known:
+            raise ValueError(
+                f"{opened.task.name()} has an example of {steps} steps, the model learns {known} positions: let the "
+                "task give less, or take a larger max_length of the model"
+            )

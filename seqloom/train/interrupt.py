@@ -3,9 +3,11 @@
 import contextlib
 import signal
 import threading
+import time
 from collections.abc import Generator
 from types import FrameType
 
+_ONE_S = 0.5  # signals that come so soon after each other are one
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -14,12 +16,17 @@ class Stop:
 
     def __init__(self) -> None:
         self.signal: int | None = None
+        self._since_s = 0.0
 
     def ask(self, number: int, frame: FrameType | None) -> None:
-        """Remember a signal; the second one does not wait for the step to end."""
-        if self.signal is not None:
+        """Remember a signal; the second one does not wait for the step to end.
+
+        Of one Ctrl-C a process may hear twice, from the terminal and from what started it.
+        """
+        if self.signal is not None and time.monotonic() - self._since_s > _ONE_S:
             self.leave()
-        self.signal = number
+        if self.signal is None:
+            self.signal, self._since_s = number, time.monotonic()
 
     def leave(self) -> None:
         """Raise what the signal would have raised: KeyboardInterrupt, or the exit code of SIGTERM."""

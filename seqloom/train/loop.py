@@ -3,25 +3,27 @@
 import contextlib
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from seqloom.core import runtime
 from seqloom.data.batches import Order
 from seqloom.measure.scores import Scores
-from seqloom.model.frontend import Frontend
+from seqloom.parallel.world import naming_the_lost, processes
 from seqloom.tasks.task import Opened
 from seqloom.train import checkpoint
 from seqloom.train.begin import take
 from seqloom.train.directory import CHECKPOINTS, RunDirectory, refuse
-from seqloom.train.experiment import Experiment, known_steps
+from seqloom.train.experiment import Experiment, check, check_positions, known_steps
 from seqloom.train.interrupt import between_steps
+from seqloom.train.learner import learner
 from seqloom.train.probe import faster_threads, peak_step_bytes, steps_within
 from seqloom.train.progress import Event, Progress
 from seqloom.train.record import SAME, Record, describe
 from seqloom.train.result import Course, Result, time_to_quality_s
 from seqloom.train.schedule import rate_factor
-from seqloom.train.update import NonFiniteError, adamw, draw_from, moments, set_moments, update
+from seqloom.train.update import NonFiniteError, draw_from
 
 VALIDATIONS = 20  # in a run, unless the experiment says otherwise
 _TELL_EVERY_S = 0.1
@@ -62,7 +64,7 @@ class Training:
         progress: Progress | None = None,
         labels: dict[str, str | int | float] | None = None,
     ) -> None:
-        _check(experiment, checkpoint_every, keep)
+        check(experiment, processes(), checkpoint_every, keep)
         if out is not None:
             refuse(out, resume, overwrite)  # before the data is read, which may take long
         self.experiment, self.settings = experiment, experiment.optimizer
@@ -70,9 +72,12 @@ class Training:
         self.device = runtime.device()
         self._devices = [self.device] if self.device.type == "cuda" else []  # whose generators are forked
         spec = experiment.model_spec(self.opened)
-        _check_positions(spec.frontend, self.opened)
-        self.model = spec.build(experiment.seed).to(self.device).train()
-        self.optimizer = adamw(self.model, self.settings)
+        check_positions(spec.frontend, self.opened)
+        self._resumes = out is not None
+
+        def build() -> Any:
+            return spec.build(experiment.seed).to(self.device).train()
+
         self.order = Order(self.opened.train.lengths, self.settings.batch_size, experiment.seed)
         self.course = Course(planned=known_steps(experiment.budget, self.opened.train, self.settings.batch_size))
         self.best: dict[str, torch.Tensor] = {}  # weights that were best on validation
@@ -81,10 +86,23 @@ class Training:
         self._checkpoint_every, self._keep, self._progress = checkpoint_every, keep, progress
         self._saved_step, self._told_s = -1, 0.0
         self._record = Record(experiment, self.opened, labels or {})
+        model = build()
         if experiment.begin is not None and not (resume and out is not None and checkpoint.steps(out / CHECKPOINTS)):
-            take(self.model, experiment.begin)  # before the directory is touched, which may hold that very run
+            take(model, experiment.begin)  # before the directory is touched, which may hold that very run
+        self._parameters = model.n_parameters
+        self.learner = learner(model, build, self.settings, experiment.plan)
         if out is not None:
             self._enter(out, resume, overwrite)
+
+    @property
+    def model(self) -> Any:
+        """Return the model, of which this process may hold a part."""
+        return self.learner.model
+
+    @property
+    def optimizer(self) -> torch.optim.Optimizer:
+        """Return the optimizer of what this process holds."""
+        return self.learner.optimizer
 
     @property
     def done(self) -> bool:
@@ -100,11 +118,11 @@ class Training:
             KeyboardInterrupt: Ctrl-C, after the step in hand was finished and, with a run directory, saved.
         """
         course = self.course
-        can_resume = self.directory is not None
         with (
             torch.random.fork_rng(devices=self._devices),
             runtime.deterministic(),
-            between_steps(can_resume) as stop,
+            between_steps(self._resumes) as stop,
+            naming_the_lost(),
             contextlib.ExitStack() as turn,
         ):
             if course.planned is None:
@@ -125,7 +143,7 @@ class Training:
                 course.train_s += time.perf_counter() - started
                 course.add(loss)
                 self._after(loss)
-                if stop.signal is not None:
+                if self.learner.any(stop.signal is not None):
                     self.save()
                     stop.leave()
 
@@ -134,16 +152,16 @@ class Training:
         if split not in ("train", "validation", "test"):
             raise ValueError(f"unknown split '{split}'; take train, validation or test")
         with runtime.deterministic():
-            return self.opened.score(self.model, getattr(self.opened, split), limit)
+            return self.opened.score(self.learner.whole(), getattr(self.opened, split), limit)
 
     def finish(self) -> Result:
         """Train what is left, take the weights that were best on validation, and score them on test."""
         self.advance()
         course = self.course
         assert course.planned is not None
-        peak_bytes = peak_step_bytes(self.model, self.optimizer, self.opened.train, self.settings, self._devices)
+        peak_bytes = peak_step_bytes(self.learner, self.opened.train, self._devices)
         if self.best:
-            self.model.load_state_dict(self.best)
+            self.learner.restore(self.best)
         self.model.eval()
         scores = self.evaluate("test")
         result = Result(
@@ -158,7 +176,7 @@ class Training:
             train_s=course.train_s,
             probe_s=course.probe_s,
             time_to_quality_s=time_to_quality_s(course.curve, self.opened.watching.better),
-            parameters=self.model.n_parameters,
+            parameters=self._parameters,
             peak_bytes=peak_bytes,
             stopped=course.stopped,
             notices=self.notices,
@@ -174,9 +192,12 @@ class Training:
 
     def save(self) -> None:
         """Save a checkpoint of this step, unless there is one."""
-        if self.directory is None or self._saved_step == self.course.step:
+        if not self._resumes or self._saved_step == self.course.step:
             return
-        tensors = {"model": self.model.state_dict(), "optimizer": moments(self.model, self.optimizer)}
+        tensors = {"model": self.learner.weights(), "optimizer": self.learner.moments()}
+        self._saved_step = self.course.step
+        if self.directory is None:
+            return  # another process writes
         if self.best and self.course.best_step != self.course.step:
             tensors["best"] = self.best
         data = {
@@ -186,16 +207,14 @@ class Training:
             "threads": self.course.threads or runtime.threads(),
         }
         checkpoint.save(self.directory.checkpoints, self.course.step, tensors, data, self._keep)
-        self._saved_step = self.course.step
 
     def _update(self, step: int) -> float:
         epoch, index = self._position(step)
         rows = self.order.rows(epoch, index)
         settings = self.settings
         factor = rate_factor(step, self.course.planned or 1, settings.warmup, settings.final)
-        draw_from(self.experiment.seed, step, self.device)
-        examples = self.opened.train.of_epoch(epoch)
-        loss, norm = update(self.model, self.optimizer, examples, rows, settings, factor * settings.learning_rate)
+        draw_from(self.experiment.seed, step, self.device, self.learner.part)
+        loss, norm = self.learner.update(self.opened.train.of_epoch(epoch), rows, factor * settings.learning_rate)
         if not (loss - loss == 0 and norm - norm == 0):
             raise NonFiniteError(step, epoch, index, rows, loss, norm)
         return loss
@@ -217,10 +236,11 @@ class Training:
 
     def _validate(self) -> None:
         watch, limit = self.opened.watching, self.experiment.validation_examples
+        whole = self.learner.whole()
         with runtime.deterministic():
-            value = watch.scorer(self.model, self.opened.validation, limit=limit).value(watch.metric)
+            value = self.learner.told(watch.scorer(whole, self.opened.validation, limit=limit).value(watch.metric))
         if self.course.validated(value, watch.better, self.settings.patience):
-            self.best = {name: tensor.detach().clone() for name, tensor in self.model.state_dict().items()}
+            self.best = {name: tensor.detach().clone() for name, tensor in whole.state_dict().items()}
         self._record.point(self.course.curve[-1])
 
     def _position(self, step: int) -> tuple[int, int]:
@@ -232,26 +252,30 @@ class Training:
         """Find out how many steps the budget in seconds holds, on how many threads; training then begins untouched."""
         budget_s, course = self.experiment.budget.seconds, self.course
         assert budget_s is not None and course.step == 0
-        weights = {name: tensor.clone() for name, tensor in self.model.state_dict().items()}
-        began = time.perf_counter()
-        course.threads = faster_threads([1, runtime.threads()], self._update)
+        weights = {name: tensor.clone() for name, tensor in self.learner.weights().items()}
+        began, clock = time.perf_counter(), self.learner.clock
+        counts = [1, runtime.threads()] if self.experiment.plan.processes == 1 else [runtime.threads()]
+        course.threads = faster_threads(counts, self._update, clock)
         course.probe_s = time.perf_counter() - began
         with runtime.using_threads(course.threads):
-            course.planned, spent_s = steps_within(max(budget_s - course.probe_s, budget_s / 2), self._update)
+            left_s = self.learner.told(max(budget_s - course.probe_s, budget_s / 2))
+            course.planned, spent_s = steps_within(left_s, self._update, clock)
         course.probe_s += spent_s
-        self.model.load_state_dict(weights)
-        self.optimizer.state.clear()
+        self.learner.restore(weights, {})
         self._record.planned(course)
         self._saved_step = -1  # a checkpoint of the weights that are begun from has no plan
         self.save()
 
     def _enter(self, out: Path, resume: bool, overwrite: bool) -> None:
-        record, encoding = describe(self.experiment, self.opened), self.opened.interface()
-        self.directory = RunDirectory(out, record, SAME, resume, overwrite, encoding=encoding)
-        self.notices += self.directory.notices
-        try:
+        def read() -> checkpoint.Loaded | None:
+            record, encoding = describe(self.experiment, self.opened), self.opened.interface()
+            self.directory = RunDirectory(out, record, SAME, resume, overwrite, encoding=encoding)
+            self.notices += self.directory.notices
             self.notices += self._record.open(self.directory.ledger)
-            loaded = checkpoint.load(self.directory.checkpoints)
+            return checkpoint.load(self.directory.checkpoints)
+
+        try:
+            loaded = self.learner.first_does(read)
             if loaded is not None:
                 self._restore(loaded)
             elif self.experiment.begin is not None:
@@ -264,35 +288,13 @@ class Training:
         self.notices += loaded.notices
         self.course = Course.from_data(loaded.data["course"])
         self._saved_step = loaded.step
-        self.model.load_state_dict(loaded.tensors["model"])
+        self.learner.restore(loaded.tensors["model"], loaded.tensors["optimizer"])
         best = loaded.tensors["model"] if self.course.best_step == loaded.step else loaded.tensors.get("best", {})
         self.best = {name: tensor.to(self.device) for name, tensor in best.items()}
-        set_moments(self.model, self.optimizer, loaded.tensors["optimizer"])
         assert tuple(loaded.data["position"]) == self._position(loaded.step), "another order than was saved"
         threads = self.course.threads or runtime.threads()
         if loaded.data["threads"] != threads:
             self.notices.append(
                 f"the run was computed with {loaded.data['threads']} threads and goes on with {threads}: "
                 "sums are rounded differently, so its weights will not be bit for bit those of an uninterrupted run"
-            )
-
-
-def _check(experiment: Experiment, checkpoint_every: int | None, keep: int) -> None:
-    reasons = experiment.plan.why_not(processes=1)
-    if reasons:
-        raise ValueError("; ".join(reasons))
-    for name, value in (("checkpoint_every", checkpoint_every), ("keep", keep)):
-        if value is not None and value < 1:
-            raise ValueError(f"{name} {value}: must be at least 1")
-
-
-def _check_positions(frontend: Frontend, opened: Opened) -> None:
-    """Refuse now what would end the training at the first example that is too long, which may be one of test."""
-    if frontend.positions == "learned":
-        steps = max(int(part.lengths.max(initial=0)) for part in (opened.train, opened.validation, opened.test))
-        known = frontend.max_length * (frontend.size if frontend.kind == "patches" else 1)
-        if steps > known:
-            raise ValueError(
-                f"{opened.task.name()} has an example of {steps} steps, the model learns {known} positions: let the "
-                "task give less, or take a larger max_length of the model"
             )

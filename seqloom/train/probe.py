@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import torch
@@ -10,8 +9,8 @@ import torch
 from seqloom.core import runtime
 from seqloom.data.batches import Examples
 from seqloom.measure.memory import peak_live_bytes
-from seqloom.train.experiment import Optimizer
-from seqloom.train.update import gradients, moments
+from seqloom.train.learner import Learner
+from seqloom.train.update import moments
 
 _STEPS = 8  # timed, and the share of the budget that they may take, and at most
 _SHARE, _MOST_SHARE, _MOST_S = 1 / 20, 1 / 10, 5.0
@@ -72,13 +71,16 @@ def faster_threads(
     return next(n for n, median in medians.items() if median <= 1.05 * min(medians.values()))
 
 
-def peak_step_bytes(
-    model: Any, optimizer: torch.optim.Optimizer, examples: Examples, settings: Optimizer, devices: list[torch.device]
-) -> int:
-    """Return the peak of live tensors in a step of the longest rows, the optimizer's included; exact. Nothing moves."""
-    rows = np.argsort(examples.lengths, kind="stable")[-settings.batch_size :]
-    optimizer.zero_grad(set_to_none=True)
+def peak_step_bytes(learner: Learner, examples: Examples, devices: list[torch.device]) -> int:
+    """Return the peak of live tensors in a step of the longest rows, the optimizer's included; exact. Nothing moves.
+
+    Of several processes it is that of this one.
+    """
+    rows = np.argsort(examples.lengths, kind="stable")[-learner.settings.batch_size :]
+    learner.optimizer.zero_grad(set_to_none=True)
     with torch.random.fork_rng(devices=devices):
-        peak = peak_live_bytes(lambda: gradients(model, examples, rows, settings))
-    optimizer.zero_grad(set_to_none=True)
-    return peak.total_bytes + sum(t.numel() * t.element_size() for t in moments(model, optimizer).values())
+        peak = peak_live_bytes(lambda: learner.gradients(examples, rows))
+    learner.optimizer.zero_grad(set_to_none=True)
+    return peak.total_bytes + sum(
+        t.numel() * t.element_size() for t in moments(learner.model, learner.optimizer).values()
+    )

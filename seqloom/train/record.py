@@ -31,7 +31,8 @@ def describe(experiment: Experiment, opened: Opened) -> dict[str, Any]:
         "command": shlex.join(["seqloom", *sys.argv[1:]]),
         "created": now(),
         "digest": experiment.digest(),
-        "experiment": to_data(experiment),
+        "experiment": {name: value for name, value in to_data(experiment).items() if name != "plan"},
+        "plan": to_data(experiment.plan),  # another one may go on with the run
         "data": fingerprints(opened),
         **opened.account(),
         "machine": {name: value for name, value in machine.describe(runtime.device()).facts().items() if value},
@@ -69,6 +70,7 @@ class Record:
             "model": experiment.model.name(),
             "family": experiment.model.family,
             "seed": experiment.seed,
+            **({"plan": str(experiment.plan)} if experiment.plan.processes > 1 else {}),
             **labels,
         }
         self._digest = experiment.digest()

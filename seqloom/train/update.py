@@ -1,4 +1,4 @@
-"""One update of the parameters: gradients of a step's rows, and AdamW; nothing moves unless all is finite."""
+"""What an update is made of: gradients of a step's rows, and AdamW; nothing moves unless all is finite."""
 
 import contextlib
 import hashlib
@@ -15,6 +15,8 @@ from seqloom.tasks.task import respond
 from seqloom.train.experiment import Optimizer
 
 _SHOWN = 32  # rows named in a message
+
+Weights = dict[str, Tensor]
 
 
 class NonFiniteError(FloatingPointError):
@@ -43,7 +45,7 @@ def adamw(model: nn.Module, settings: Optimizer) -> torch.optim.AdamW:
     )
 
 
-def moments(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+def moments(model: nn.Module, optimizer: torch.optim.Optimizer) -> Weights:
     """Return the optimizer's tensors as "slot/parameter"; none before the first step."""
     return {
         f"{slot}/{name}": tensor
@@ -52,41 +54,40 @@ def moments(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Ten
     }
 
 
-def set_moments(model: nn.Module, optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
-    """Give an optimizer the tensors that `moments` returned."""
-    parameters = dict(model.named_parameters())
+def set_moments(parameters: dict[str, nn.Parameter], optimizer: torch.optim.Optimizer, tensors: Weights) -> None:
+    """Give an optimizer, for parameters by name, the tensors that `moments` returned."""
     optimizer.state.clear()
     for key, tensor in tensors.items():
         slot, _, name = key.partition("/")
         optimizer.state[parameters[name]][slot] = tensor.to(parameters[name].device, copy=True)
 
 
-def update(
-    model: Any,
-    optimizer: torch.optim.Optimizer,
-    examples: Examples,
-    rows: np.ndarray,
-    settings: Optimizer,
-    rate: float,
-) -> tuple[float, float]:
-    """Take one step on some rows, unless its loss or gradient is not finite.
+def norm_of(optimizer: torch.optim.Optimizer) -> Tensor:
+    """Return the norm of the gradient of all that an optimizer moves."""
+    return nn.utils.get_total_norm([p.grad for p in _moved(optimizer) if p.grad is not None])
 
-    Returns:
-        (loss, norm of the gradient before clipping); the step was taken if both are finite.
-    """
-    optimizer.zero_grad(set_to_none=True)
-    loss = gradients(model, examples, rows, settings)
-    parameters = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
-    slopes = [p.grad for p in parameters]
-    norm = nn.utils.get_total_norm(slopes)
-    values = torch.stack((loss, norm)).tolist()  # one wait for both; padded batches also wait in `locate`
+
+def apply(
+    optimizer: torch.optim.Optimizer, loss: Tensor, norm: Tensor, clip: float | None, rate: float
+) -> tuple[float, float]:
+    """Take a step along the gradient, clipped to a norm, unless loss or norm are not finite; return both."""
+    values = torch.stack((loss, norm.to(loss.dtype))).tolist()  # one wait for both
     if math.isfinite(values[0]) and math.isfinite(values[1]):
-        if settings.clip is not None and values[1] > settings.clip:
-            nn.utils.clip_grads_with_norm_(parameters, settings.clip, norm)
+        if clip is not None and values[1] > clip:
+            nn.utils.clip_grads_with_norm_(_moved(optimizer), clip, norm)
         for group in optimizer.param_groups:
             group["lr"] = rate
         optimizer.step()
     return values[0], values[1]
+
+
+def _moved(optimizer: torch.optim.Optimizer) -> list[nn.Parameter]:
+    return [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+
+
+def n_targets(batch: Batch) -> int:
+    """Return how many targets a batch has."""
+    return batch.target.numel() if batch.target.is_floating_point() else int((batch.target != IGNORED).sum())
 
 
 def gradients(model: Any, examples: Examples, rows: np.ndarray, settings: Optimizer) -> Tensor:
@@ -111,19 +112,20 @@ def gradients(model: Any, examples: Examples, rows: np.ndarray, settings: Optimi
 def _weighted(batches: list[Batch]) -> list[tuple[Batch, float | None]]:
     if len(batches) == 1:
         return [(batches[0], None)]
-    counts = [b.target.numel() if b.target.is_floating_point() else int((b.target != IGNORED).sum()) for b in batches]
+    counts = [n_targets(batch) for batch in batches]
     if not any(counts):
         return [(batches[0], None)]  # a mean over nothing: not a number, as without parts
     return [(batch, count / sum(counts)) for batch, count in zip(batches, counts, strict=True) if count]
 
 
-def draw_from(seed: int, step: int, device: torch.device) -> None:
+def draw_from(seed: int, step: int, device: torch.device, part: int = 0) -> None:
     """Seed the generators that dropout draws from by (seed, step): no step's draws depend on what ran before it.
 
     So a resumed run draws as an uninterrupted one, and trainings that take turns in one process do not disturb each
     other, with no generator state to keep.
     """
-    number = int.from_bytes(hashlib.sha256(f"{seed}/{step}".encode()).digest()[:8], "little")
+    named = f"{seed}/{step}" if part == 0 else f"{seed}/{step}/{part}"  # a part: of a plan's rows, steps or blocks
+    number = int.from_bytes(hashlib.sha256(named.encode()).digest()[:8], "little")
     torch.default_generator.manual_seed(number)  # torch.manual_seed asks every kind of device: 0.1 ms a step
     if device.type == "cuda":
         torch.cuda.manual_seed(number)

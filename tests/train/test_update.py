@@ -9,7 +9,8 @@ from seqloom.data.batches import Arrays, Packed
 from seqloom.model.frontend import Tokens, Values
 from seqloom.model.head import Labels, NextToken
 from seqloom.train.experiment import Optimizer
-from seqloom.train.update import adamw, draw_from, gradients, update
+from seqloom.train.learner import Learner
+from seqloom.train.update import adamw, draw_from, gradients
 from seqloom.zoo.gru import GRUStack
 
 
@@ -69,7 +70,7 @@ def test_a_part_without_targets_adds_nothing():
 def test_a_large_gradient_is_clipped_to_the_norm_and_a_small_one_left():
     for clip, expected in ((1e-3, 1e-3), (1e6, None)):
         model, settings = tiny(), Optimizer(clip=clip)
-        _, norm = update(model, adamw(model, settings), examples(), np.arange(12), settings, rate=0.01)
+        _, norm = Learner(model, settings).update(examples(), np.arange(12), rate=0.01)
         after = float(torch.nn.utils.get_total_norm([p.grad for p in model.parameters()]))
         assert after == pytest.approx(expected or norm, rel=1e-4)
 
@@ -78,12 +79,13 @@ def test_a_large_gradient_is_clipped_to_the_norm_and_a_small_one_left():
 @pytest.mark.parametrize("parts", [1, 3])
 def test_nothing_moves_unless_loss_and_gradient_are_finite(bad, parts):
     model, settings = tiny(), Optimizer(accumulate=parts)
-    optimizer = adamw(model, settings)
-    update(model, optimizer, examples(), np.arange(12), settings, rate=0.01)
+    learner = Learner(model, settings)
+    optimizer = learner.optimizer
+    learner.update(examples(), np.arange(12), rate=0.01)
     before, moments = copies(model), [t.clone() for s in optimizer.state.values() for t in s.values()]
     split = examples()
     split._inputs[7, 2, 1] = bad
-    loss, norm = update(model, optimizer, split, np.arange(12), settings, rate=0.01)
+    loss, norm = learner.update(split, np.arange(12), rate=0.01)
     assert not np.isfinite(loss) or not np.isfinite(norm)
     assert same(before, model.state_dict())
     assert all(
@@ -107,18 +109,18 @@ def test_a_gradient_that_overflows_stops_though_the_loss_is_finite():
     whole = model.head.loss
     model.head.loss = lambda output, target: whole(Overflows.apply(output), target)
     before = copies(model)
-    loss, norm = update(model, adamw(model, settings), examples(), np.arange(12), settings, rate=0.01)
+    loss, norm = Learner(model, settings).update(examples(), np.arange(12), rate=0.01)
     assert np.isfinite(loss) and not np.isfinite(norm)
     assert same(before, model.state_dict())
 
 
 def test_under_bfloat16_parameters_and_gradients_stay_float32():
     model, settings = tiny(), Optimizer(bf16=True)
-    loss, norm = update(model, adamw(model, settings), examples(), np.arange(12), settings, rate=0.01)
+    loss, norm = Learner(model, settings).update(examples(), np.arange(12), rate=0.01)
     assert np.isfinite(loss) and np.isfinite(norm)
     assert all(p.dtype == p.grad.dtype == torch.float32 for p in model.parameters())
     plain = tiny()
-    expected, _ = update(plain, adamw(plain, Optimizer()), examples(), np.arange(12), Optimizer(), rate=0.01)
+    expected, _ = Learner(plain, Optimizer()).update(examples(), np.arange(12), rate=0.01)
     assert loss == pytest.approx(expected, rel=0.02)  # bfloat16 has 8 bits: 0.4 % a rounding, a few of them
 
 
