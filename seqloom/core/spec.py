@@ -63,7 +63,7 @@ class Spec:
 
     def to_json(self) -> str:
         """Return canonical JSON: sorted keys, no spaces, defaults included."""
-        return json.dumps(to_data(self), sort_keys=True, separators=(",", ":"))
+        return _canonical(to_data(self))
 
     @classmethod
     def from_json(cls, text: str) -> Self:
@@ -76,11 +76,20 @@ class Spec:
 
     def digest(self) -> str:
         """Return 12 hexadecimal digits of the SHA-256 of the canonical JSON; the same on every machine."""
-        return hashlib.sha256(self.to_json().encode()).hexdigest()[:12]
+        return digest_of(to_data(self))
 
     def replace(self, **changes: Any) -> Self:
         """Return a validated copy with some fields changed."""
         return resolve(type(self), {**_fields(self), **changes})
+
+
+def digest_of(data: Any) -> str:
+    """Return 12 hexadecimal digits of the SHA-256 of JSON data's canonical form."""
+    return hashlib.sha256(_canonical(data).encode()).hexdigest()[:12]
+
+
+def _canonical(data: Any) -> str:
+    return json.dumps(data, sort_keys=True, separators=(",", ":"))
 
 
 def to_data(value: Any) -> Any:

@@ -6,16 +6,17 @@ Rows are sentences. Rows in = rows used + rows rejected, and each reject is list
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from seqloom.data.files import check_rejects
+from seqloom.data.inputs import BLANK, read_lines
 from seqloom.data.records import Reject
 from seqloom.data.schemes import SCHEMES, Span, fault_of, is_tag, scheme_of, spans_of
 from seqloom.data.sentences import Sentence, cut
-from seqloom.data.text import digest, read_text
+from seqloom.data.text import digest, read_text, split_lines
 
 DOCUMENT = "-DOCSTART-"  # the token of a line that begins a document and is no sentence
 JSON_LINES = (".jsonl", ".ndjson", ".json")
@@ -71,10 +72,11 @@ def read_tagged(
         raise ValueError(f"scheme '{scheme}' is unknown; take one of {', '.join(SCHEMES)}")
     text = read_text(path, encoding)
     if is_json(path):
-        rows = list(_json_rows(text, characters))
+        lines = enumerate(split_lines(text), 1)
+        rows = [_json_row(line, number, characters) for number, line in lines if line.strip()]
         found, odd, documents = "spans", 0, 0
     else:
-        blocks = _blocks(text)
+        blocks = _blocks(split_lines(text))
         documents = sum(block.documents for block in blocks)
         rows, found, odd = _column_rows(path, [block for block in blocks if block.rows], token, tag, scheme)
     if not rows:
@@ -87,28 +89,29 @@ def read_tagged(
 
 def read_tokens(
     path: str | Path, *, token: int = 0, encoding: str = "utf-8", characters: bool = False
-) -> list[Sentence]:
+) -> list[Sentence | Reject]:
     """Read sentences without their tags: a file as `read_tagged` reads, or .txt with a text a line.
 
-    A .txt file whose lines end in tags is one of columns.
+    A .txt file whose lines end in tags is one of columns. Of JSON and of texts every line has its place: a blank text
+    is a sentence without tokens, what cannot be read a Reject; so is a sentence of columns with a line without token.
 
     Raises:
-        ValueError: the file cannot be read, or holds no sentence; or a JSON line is none.
+        ValueError: the file cannot be read, or is of columns and holds no sentence.
     """
     path = Path(path)
-    text = read_text(path, encoding)
+    lines = list(read_lines(path, encoding))
     if is_json(path):
-        rows = list(_json_rows(text, characters))
-        for row in rows:
-            if isinstance(row, Reject):
-                raise ValueError(f"'{path}', line {row.line}: {row.reason}")
-        return [row for row in rows if isinstance(row, Sentence)]
-    blocks = [block for block in _blocks(text) if block.rows]
+        return [row if isinstance(row, Reject) else _json_row(row, row.line, characters) for row in lines]
+    broken = {row.line: row for row in lines if isinstance(row, Reject)}
+    # of two cells, so that it neither ends a sentence nor tells what stands between the others' columns
+    read = ["?\t?" if isinstance(row, Reject) else row for row in lines]
+    blocks = [block for block in _blocks(read) if block.rows]
     tagged = all(len(cells) > 1 and is_tag(cells[-1]) for block in blocks for _, cells in block.rows)
-    if _suffix(path) == ".txt" and not tagged:
-        lines = ((number, line.strip()) for number, line in enumerate(text.split("\n"), 1))
-        return [cut(line, characters, number) for number, line in lines if line]
-    return [Sentence([cells[token] for _, cells in _checked(path, block, token)], [], block.line) for block in blocks]
+    if _suffix(path) == ".txt" and not (blocks and tagged):
+        return [row if isinstance(row, Reject) else cut(row, characters, row.line) for row in lines]
+    if not blocks:
+        raise ValueError(f"'{path}' has no sentence; give a file with some")
+    return [_tokens(block, token, broken) for block in blocks]
 
 
 def is_json(path: Path) -> bool:
@@ -129,8 +132,7 @@ class _Block:
     documents: int = 0
 
 
-def _blocks(text: str) -> list[_Block]:
-    lines = [line.rstrip("\r") for line in text.split("\n")]
+def _blocks(lines: Sequence[str]) -> list[_Block]:
     full = [line for line in lines if line.strip(" \t")]
     tabbed = all("\t" in line for line in full)
     blocks = [_Block(1)]
@@ -203,25 +205,26 @@ def _unlike(block: _Block, width: int, token: int, tag: int) -> Reject | None:
     return None
 
 
-def _checked(path: Path, block: _Block, token: int) -> Iterator[tuple[int, list[str]]]:
+def _tokens(block: _Block, token: int, broken: Mapping[int, Reject]) -> Sentence | Reject:
     for line, cells in block.rows:
+        if line in broken:
+            return broken[line]
         if not -len(cells) <= token < len(cells) or not cells[token].strip(" \t"):
-            raise ValueError(f"'{path}', line {line}: no token in column {token} of {len(cells)}; give one, or --token")
-        yield line, cells
+            return Reject(line, f"no token in column {token} of {len(cells)}")
+    return Sentence([cells[token] for _, cells in block.rows], [], block.line)
 
 
-def _json_rows(text: str, characters: bool) -> Iterator[Sentence | Reject]:
-    for number, line in enumerate(text.split("\n"), 1):
-        if not line.strip():
-            continue
-        try:
-            yield _sentence(json.loads(line), number, characters)
-        except json.JSONDecodeError as error:
-            yield Reject(number, f"not JSON: {error.msg} at column {error.colno}")
-        except RecursionError:
-            yield Reject(number, "not readable: nested too deeply")
-        except ValueError as error:
-            yield Reject(number, str(error))
+def _json_row(line: str, number: int, characters: bool) -> Sentence | Reject:
+    if not line.strip():
+        return Reject(number, BLANK)
+    try:
+        return _sentence(json.loads(line), number, characters)
+    except json.JSONDecodeError as error:
+        return Reject(number, f"not JSON: {error.msg} at column {error.colno}")
+    except RecursionError:
+        return Reject(number, "not readable: nested too deeply")
+    except ValueError as error:
+        return Reject(number, str(error))
 
 
 def _sentence(item: Any, line: int, characters: bool) -> Sentence:

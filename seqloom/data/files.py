@@ -103,6 +103,13 @@ class Rows:
 
     def __iter__(self) -> Iterator[tuple[int, list[str]]]:
         """Give the line and the cells of each row that is used, once."""
+        for record in self.every():
+            if not isinstance(record, Reject):
+                yield record
+        check_rejects(self.path, self.rejects, self.rows_in, self._allow_rejects, self.rows_rejected)
+
+    def every(self) -> Iterator[tuple[int, list[str]] | Reject]:
+        """Give each row, once: the line and the cells of one that is used, in place of another why it is not."""
         for record in self._raw.rows:
             self.rows_in += 1
             if not isinstance(record, Reject):
@@ -115,9 +122,9 @@ class Rows:
             self.rows_rejected += 1
             if len(self.rejects) < LISTED:
                 self.rejects.append(record)
+            yield record
         if not self.rows_in:
             raise ValueError(f"'{self.path}' has a header and no rows; give a file with rows in it")
-        check_rejects(self.path, self.rejects, self.rows_in, self._allow_rejects, self.rows_rejected)
 
     def _with_blanks(self, cells: list[str]) -> list[str]:
         return [

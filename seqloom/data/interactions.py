@@ -6,7 +6,7 @@ Names are any words; they keep their spelling.
 
 import dataclasses
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,11 +14,12 @@ from pathlib import Path
 import numpy as np
 
 from seqloom.core.types import IGNORED
+from seqloom.data import inputs
 from seqloom.data.batches import Batch, Examples, Packed
 from seqloom.data.files import Table, check_rejects, read_table
 from seqloom.data.formats import Column
 from seqloom.data.records import Reject
-from seqloom.data.text import decode, digest, read_bytes
+from seqloom.data.text import decode, digest, read_bytes, split_lines
 
 
 @dataclass(frozen=True)
@@ -50,20 +51,9 @@ def read_lines(path: str | Path, *, encoding: str = "utf-8", allow_rejects: bool
     """
     path = Path(path)
     content = read_bytes(path)
-    first: dict[str, int] = {}
-    named: list[list[str]] = []
-    rejects: list[Reject] = []
-    for number, line in enumerate(decode(content, path, encoding).splitlines(), 1):
-        words = line.split()
-        if not words:
-            continue
-        if words[0] in first:
-            rejects.append(Reject(number, f"user '{words[0][:40]}' has line {first[words[0]]} already"))
-        elif len(words) == 1:
-            rejects.append(Reject(number, f"user '{words[0][:40]}' has no item"))
-        else:
-            first[words[0]] = number
-            named.append(words[1:])
+    rows = [row for row in _histories(split_lines(decode(content, path, encoding))) if row is not None]
+    rejects = [row for row in rows if isinstance(row, Reject)]
+    named = {row[0]: row[1:] for row in rows if isinstance(row, list)}
     if not named and not rejects:
         raise ValueError(f"'{path}' holds only blanks; give lines of `user item item ...`")
     if len(rejects) > len(named):
@@ -74,9 +64,9 @@ def read_lines(path: str | Path, *, encoding: str = "utf-8", allow_rejects: bool
         )
     check_rejects(path, rejects, len(named) + len(rejects), allow_rejects)
     numbers: dict[str, int] = {}
-    sequences = [np.array([numbers.setdefault(item, len(numbers)) for item in items]) for items in named]
+    sequences = [np.array([numbers.setdefault(item, len(numbers)) for item in items]) for items in named.values()]
     return Interactions(
-        users=list(first),
+        users=list(named),
         items=list(numbers),
         sequences=sequences,
         rows_in=len(named) + len(rejects),
@@ -86,6 +76,32 @@ def read_lines(path: str | Path, *, encoding: str = "utf-8", allow_rejects: bool
         tied=0,
         digest=digest(content),
     )
+
+
+def read_histories(path: str | Path, encoding: str = "utf-8") -> Iterator[list[str] | Reject]:
+    """Give [user, item, item, ...] of each line of a file, or why it is none.
+
+    Raises:
+        ValueError: the file cannot be read.
+    """
+    for number, row in enumerate(_histories(inputs.read_lines(path, encoding)), 1):
+        yield row or Reject(number, inputs.BLANK)
+
+
+def _histories(lines: Iterable[str | Reject]) -> Iterator[list[str] | Reject | None]:
+    """Give [user, item, item, ...] of each line, or why it is none; None: the line is blank."""
+    first: dict[str, int] = {}
+    for number, line in enumerate(lines, 1):
+        words = [] if isinstance(line, Reject) else line.split()
+        if not words:
+            yield line if isinstance(line, Reject) else None
+        elif words[0] in first:
+            yield Reject(number, f"user '{words[0][:40]}' has line {first[words[0]]} already")
+        elif len(words) == 1:
+            yield Reject(number, f"user '{words[0][:40]}' has no item")
+        else:
+            first[words[0]] = number
+            yield words
 
 
 def read_ratings(

@@ -1,19 +1,18 @@
 """Parallel text of users: two files of which line i translates line i, or one table of two columns.
 
-Rows in = rows used + rows rejected, as in `seqloom.data.files`. Lines end with a line feed, a carriage return before it
-belonging to the end, and nowhere else: other separators of Unicode may stand inside a sentence, and a line too many
-would shift all that follow.
+Rows in = rows used + rows rejected, as in `seqloom.data.files`. Lines are those of `seqloom.data.text.split_lines`.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from seqloom.data.files import REJECTED_SHARE, read_table
 from seqloom.data.formats import Column
 from seqloom.data.records import Reject
-from seqloom.data.text import digest, read_bytes, read_text
+from seqloom.data.text import digest, read_bytes, read_text, split_lines
 
 _SHOWN = 5  # rejects that a message tells of
 
@@ -53,7 +52,7 @@ def read_parallel(source: str, target: str, encoding: str = "utf-8", allow_rejec
     """
     if source == target:
         raise ValueError(f"source and target are both '{source}'; give the file of each language")
-    sides = [_lines(read_text(path, encoding)) for path in (source, target)]
+    sides = [[line.strip() for line in split_lines(read_text(path, encoding))] for path in (source, target)]
     if len(sides[0]) != len(sides[1]):
         raise ValueError(
             f"'{source}' has {len(sides[0])} lines and '{target}' has {len(sides[1])}: line i of one must translate "
@@ -90,36 +89,54 @@ def read_pairs(
     return Parallel(path, source, target, table.rejects, table.rows_in, (table.digest,))
 
 
-def without(parts: Sequence[Parallel | None]) -> tuple[list[np.ndarray], int, list[int]]:
-    """Return the rows of each part to keep, so that no pair stands in two parts: (rows, repeated, shared).
+class Kept(NamedTuple):
+    """What `without` leaves of training, validation and test."""
 
-    A pair stays in the last part that holds it, so give training first and test last. A part that is None has no rows.
-    Inside the first part a pair stays once. Both comparisons are of exact texts.
+    rows: list[np.ndarray]  # ascending, of each part
+    repeated: int  # pairs of training left out because it holds them already
+    shared: list[int]  # of each part, the pairs left out because a later one holds them or their source
+    exact: list[int]  # of these, the pairs that a later part holds just so
+    known: int  # pairs that stay in training though validation has their source, with another translation
 
-    Returns:
-        rows: ascending, of each part.
-        repeated: pairs of the first part left out because it holds them already.
-        shared: of each part, the pairs left out because a later one holds them.
+
+def without(train: Parallel, validation: Parallel | None, test: Parallel | None) -> Kept:
+    """Return the rows to keep, so that no pair stands in two parts, and no source of test in another part.
+
+    A pair stays in the last part that holds it; one whose source stands in test goes too, whatever its translation.
+    Against validation pairs are compared, which choose among models and are no figure; but where no test is given, it
+    is drawn from what stays of training, and that shares no source with validation either. In training a pair stays
+    once. All comparisons are of exact texts.
+
+    Args:
+        train: pairs to learn from.
+        validation: None: a part of training.
+        test: likewise.
     """
-    rows: list[np.ndarray] = []
-    shared: list[int] = []
-    later: set[tuple[str, str]] = set()
-    repeated = 0
-    for place, part in reversed(list(enumerate(parts))):
-        pairs = part.pairs if part is not None else []
-        kept = [row for row, pair in enumerate(pairs) if pair not in later]
-        shared.append(len(pairs) - len(kept))
-        if place == 0:
-            first = {pairs[row]: row for row in reversed(kept)}
-            repeated, kept = len(kept) - len(first), sorted(first.values())
-        rows.append(np.array(kept, dtype=np.int64))
-        later.update(pairs)
-    return rows[::-1], repeated, shared[::-1]
+    pairs = [part.pairs if part is not None else [] for part in (train, validation, test)]
+    of_test, of_validation = ({source for source, _ in pairs[place]} for place in (2, 1))
+    barred = [of_test if test is not None else of_validation, of_test, set[str]()]
+    later = [{*pairs[1], *pairs[2]}, set(pairs[2]), set[tuple[str, str]]()]
+    fits = [
+        [row for row, pair in enumerate(part) if pair not in held and pair[0] not in sources]
+        for part, held, sources in zip(pairs, later, barred, strict=True)
+    ]
+    first = {pairs[0][row]: row for row in reversed(fits[0])}
+    kept = [sorted(first.values()), *fits[1:]]
+    return Kept(
+        rows=[np.array(rows, dtype=np.int64) for rows in kept],
+        repeated=len(fits[0]) - len(first),
+        shared=[len(part) - len(rows) for part, rows in zip(pairs, fits, strict=True)],
+        exact=[sum(pair in held for pair in part) for part, held in zip(pairs, later, strict=True)],
+        known=sum(pairs[0][row][0] in of_validation for row in kept[0]),
+    )
 
 
-def _lines(text: str) -> list[str]:
-    lines = text.split("\n")
-    return [line.strip() for line in (lines[:-1] if not lines[-1] else lines)]
+def by_source(part: Parallel, rows: np.ndarray) -> list[list[int]]:
+    """Return rows in groups of one source text each, as they come: a text's translations belong in one split."""
+    groups: dict[str, list[int]] = {}
+    for row in rows.tolist():
+        groups.setdefault(part.source[row], []).append(row)
+    return list(groups.values())
 
 
 def _check(names: str, rejects: list[Reject], rows_in: int, allow_rejects: bool) -> None:

@@ -153,6 +153,15 @@ def fitting(content: bytes, at: int = 0) -> str:
     return "cp1252" if any(0x80 <= byte < 0xA0 for byte in sample) else "latin-1"
 
 
+def split_lines(text: str) -> list[str]:
+    """Return the lines of a text: a line feed ends one, with a carriage return before it, and nothing else does.
+
+    Other separators of Unicode may stand inside a sentence, and a line too many would shift all that follow.
+    """
+    lines = text.split("\n")
+    return [line.removesuffix("\r") for line in (lines if lines[-1] else lines[:-1])]
+
+
 def digest(content: bytes) -> str:
     """Return 12 hexadecimal digits of the SHA-256 of a file's bytes, to know the data again by."""
     return hashlib.sha256(content).hexdigest()[:12]

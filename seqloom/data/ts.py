@@ -18,7 +18,7 @@ from seqloom.data.files import NO_VALUE, check_rejects
 from seqloom.data.folders import Filed, check_files
 from seqloom.data.formats import DELIMITERS
 from seqloom.data.records import Reject
-from seqloom.data.text import decode, digest, read_bytes
+from seqloom.data.text import decode, digest, read_bytes, split_lines
 
 MISSING = NO_VALUE | {"?", ""}
 
@@ -65,7 +65,7 @@ def read_ts(path: str | Path, allow_rejects: bool = False) -> Series:
     """
     path = Path(path)
     content = read_bytes(path)
-    lines = decode(content, path).split("\n")
+    lines = split_lines(decode(content, path))
     header = _header(path, lines)
     values: list[np.ndarray] = []
     labels: list[str] = []
@@ -162,20 +162,20 @@ def parse_series(text: str) -> np.ndarray:
     return found
 
 
-def rows_of(path: Path) -> Iterator[tuple[int, np.ndarray]]:
-    """Yield the line and the values (T, C) of each row of a .ts file; labels, if it has them, are left out.
+def rows_of(path: Path) -> Iterator[tuple[int, np.ndarray] | Reject]:
+    """Yield the line and the values (T, C) of each row of a .ts file, or why it cannot be read; labels are left out.
 
     Raises:
-        ValueError: the file, or a row of it, cannot be read.
+        ValueError: the file cannot be read.
     """
-    lines = decode(read_bytes(path), path).split("\n")
+    lines = split_lines(decode(read_bytes(path), path))
     header = _header(path, lines)
     for number, line in enumerate(lines[header.data :], header.data + 1):
         if line.strip() and not line.lstrip().startswith("#"):
             try:
                 yield number, _row(line.strip(), header._replace(classes=header.classes and frozenset()), None)[0]
             except ValueError as error:
-                raise ValueError(f"'{path}', line {number}: {error}") from None
+                yield Reject(number, str(error))
 
 
 def interpolated(values: np.ndarray) -> np.ndarray:

@@ -4,11 +4,13 @@ from collections.abc import Iterable, Iterator
 from typing import Self
 
 import pydantic
+import torch
 from torch import Tensor
 
 from seqloom.core.spec import Spec
 from seqloom.model.generate import Sampling, complete, generate, text
 from seqloom.model.model import Model
+from seqloom.model.prompt import checked
 from seqloom.tasks.task import Interface
 
 
@@ -37,6 +39,18 @@ class Decoding(Spec):
         return self
 
 
+def possible(model: Model, interface: Interface, decoding: Decoding) -> None:
+    """Refuse a model and settings with which no prompt is continued, not even one of a single token.
+
+    Raises:
+        ValueError: as `continued`.
+    """
+    _check_stop(interface, decoding)
+    checked(model, torch.zeros((1, 1), dtype=torch.int64), decoding.length, None, None)
+    if decoding.beams > 1:
+        _end(interface, decoding.stop)
+
+
 def continued(model: Model, interface: Interface, inputs: Tensor, decoding: Decoding) -> tuple[list[int], str]:
     """Return the tokens that follow one prompt (1, T), those of a stop string among them, and their text without it.
 
@@ -44,9 +58,8 @@ def continued(model: Model, interface: Interface, inputs: Tensor, decoding: Deco
         ValueError: the model sees the future; stop strings for a task whose tokens are no text; or beams with anything
             but one stop string of one token, where the beams end.
     """
+    _check_stop(interface, decoding)
     decode = interface.coding.decode
-    if decode is None and decoding.stop:
-        raise ValueError("a stop string is text, and this run generates numbered tokens: leave it out")
     found: list[int] = []
     tokens = _kept(_searched(model, interface, inputs, decoding), found)
     if decode is None:
@@ -54,6 +67,11 @@ def continued(model: Model, interface: Interface, inputs: Tensor, decoding: Deco
     if decoding.stop:
         return found, "".join(text(tokens, decode, decoding.stop))
     return found, decode(list(tokens))
+
+
+def _check_stop(interface: Interface, decoding: Decoding) -> None:
+    if interface.coding.decode is None and decoding.stop:
+        raise ValueError("a stop string is text, and this run generates numbered tokens: leave it out")
 
 
 def _searched(model: Model, interface: Interface, inputs: Tensor, decoding: Decoding) -> Iterable[int]:

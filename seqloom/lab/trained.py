@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,9 @@ import torch
 
 from seqloom.core import runtime
 from seqloom.core.spec import resolve
-from seqloom.lab.decoding import Decoding, continued
+from seqloom.data.inputs import read_lines
+from seqloom.data.records import Reject
+from seqloom.lab.decoding import Decoding, continued, possible
 from seqloom.model.model import Model
 from seqloom.tasks.task import Interface, Opened, judging
 from seqloom.train.begin import best, put
@@ -71,6 +74,35 @@ class Trained:
         """
         return (self.interface.coding.items or read_lines)(path)
 
+    def told(self, path: Path, decoding: Decoding | None = None) -> Iterator[dict[str, Any]]:
+        """Yield the answer to each input in a file or folder, in their order, as `answers` does.
+
+        One that cannot be answered is told as {"error": why} in its place, with its "line" where the file has lines,
+        and the others are answered.
+
+        Raises:
+            ValueError: the file cannot be read, or holds no input; or no input at all can be continued so.
+        """
+        if self.generates:
+            possible(self.model, self.interface, decoding or Decoding())
+        rest = iter(self.items(path))
+        together = 1 if self.interface.coding.answers is None else _CHUNK  # one by one is told as it comes
+        while chunk := list(islice(rest, together)):
+            items = [item for item in chunk if not isinstance(item, Reject)]
+            try:
+                found = iter(list(self.answers(items, decoding)))
+            except ValueError:
+                found = map(partial(self._told, decoding), items)  # each by itself
+            for item in chunk:
+                yield _error(item, item.reason) if isinstance(item, Reject) else next(found)
+
+    def _told(self, decoding: Decoding | None, item: Any) -> dict[str, Any]:
+        try:
+            (answer,) = self.answers([item], decoding)
+        except ValueError as error:
+            return _error(item, str(error))
+        return answer
+
     def answers(self, items: Iterable[Any], decoding: Decoding | None = None) -> Iterator[dict[str, Any]]:
         """Yield the answer to each input, with the input where it is text or a file's name; JSON values.
 
@@ -86,7 +118,7 @@ class Trained:
                 with judging(self.model):
                     found = several(self.model, chunk)
             for item, answer in zip(chunk, found, strict=True):
-                yield {"input": str(item), **answer} if isinstance(item, str | Path) else answer
+                yield {**_named(item), **answer}
 
     def answer(self, line: str, decoding: Decoding | None = None) -> dict[str, Any]:
         """Answer one line of input: the likeliest classes, a number, or what follows; JSON values.
@@ -131,21 +163,20 @@ class Trained:
             raise ValueError(f"'{line[:80]}' is not an input of {self.experiment.task.name()}: {error}") from None
 
 
-def read_lines(path: Path) -> list[str]:
-    """Return the lines of a UTF-8 file that are not blank.
+def _named(item: Any) -> dict[str, str]:
+    """Return what an input is called, if it is text or a file's name."""
+    return {"input": str(item)} if isinstance(item, str | Path) else {}
 
-    Raises:
-        ValueError: the file cannot be read, is not UTF-8, or has no such line.
-    """
-    try:
-        lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except OSError as error:
-        raise ValueError(f"cannot read '{path}': {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise ValueError(f"'{path}' is not UTF-8 (byte {error.start}); convert it first") from None
-    if not lines:
-        raise ValueError(f"'{path}' has no line of input")
-    return lines
+
+def _error(item: Any, reason: str) -> dict[str, Any]:
+    line = getattr(item, "line", 0)
+    return {**_named(item), **({"line": line} if line else {}), "error": reason}
+
+
+def runs_of(run: Path) -> list[Path]:
+    """Return the runs in a directory: itself, or those that a recipe of several experiments numbered."""
+    numbered = [path.parent for path in run.glob(f"[0-9]*/{RUN}") if path.parent.name.isdecimal()]
+    return [run] if (run / RUN).exists() or not numbered else sorted(numbered, key=lambda path: int(path.name))
 
 
 def load(run: Path) -> Trained:

@@ -11,9 +11,10 @@ import numpy as np
 import torch
 
 from seqloom.data.batches import Packed
+from seqloom.data.inputs import BLANK, Line, read_lines
 from seqloom.data.questions import Grouped, Passages, Question, read_passages
+from seqloom.data.records import Reject
 from seqloom.data.splits import keys
-from seqloom.data.text import read_text
 from seqloom.measure.answers import match_characters, match_words
 from seqloom.measure.scores import Scores
 from seqloom.model.frontend import Words
@@ -233,16 +234,26 @@ def _account(task: Any, files: list[Passages], read: _Read, parts: list[np.ndarr
     }
 
 
-def _items(task: Any, path: Path) -> Iterator[dict[str, Any]]:
-    """Yield {"question", "context"} of a SQuAD-style file, or of one with a JSON object a line."""
+def _items(task: Any, path: Path) -> Iterator[dict[str, Any] | Reject]:
+    """Give {"question", "context"} of a SQuAD-style file, or of each line of one with JSON objects; else why not."""
     if path.name.lower().removesuffix(".gz").endswith(".json"):
-        found = read_passages(path, task.encoding, task.allow_rejects, answered=False)
-        for question in found.questions:
-            yield {"question": question.text, "context": found.passages[question.passage]}
+        found = read_passages(path, task.encoding, allow_rejects=True, answered=False)
+        for row in sorted([*found.questions, *found.rejects], key=lambda row: row.line):
+            if isinstance(row, Reject):
+                yield Reject(0, f"question {row.line} of the file: {row.reason}")
+            else:
+                yield {"question": row.text, "context": found.passages[row.passage]}
         return
-    for line in read_text(path, task.encoding).splitlines():
-        if line.strip():
-            yield _asked(line)
+    yield from map(_of_line, read_lines(path, task.encoding))
+
+
+def _of_line(line: Line | Reject) -> dict[str, Any] | Reject:
+    if isinstance(line, Reject):
+        return line
+    try:
+        return _asked(line) if line.strip() else Reject(line.line, BLANK)
+    except ValueError as error:
+        return Reject(line.line, str(error))
 
 
 def _answers(asked: Asked, task: Any, none: bool, model: Any, items: Sequence[Any]) -> list[dict[str, Any]]:

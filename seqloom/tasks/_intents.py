@@ -20,7 +20,7 @@ from seqloom.data.tokens import tokenizer_from_json, truncated
 from seqloom.model.frontend import Tokens
 from seqloom.model.head import Labels
 from seqloom.tasks._desk import Desk, judge, score
-from seqloom.tasks._questions import Asked, Questions, learn_tokens, read_items, read_questions
+from seqloom.tasks._questions import Asked, Questions, learn_tokens, read_items, read_more, read_questions
 from seqloom.tasks.task import Coding, Opened, Watch, evaluate, sample_rows
 
 _SHOWN = 5  # intents that a message names
@@ -45,7 +45,7 @@ def open_intents(task: Intents, seed: int) -> Opened:
     """
     asked = read_questions(task)
     if task.oos_data is not None:
-        asked = asked.beside([line.strip() for line in read_items(task, Path(task.oos_data))], task.oos, task)
+        asked = asked.beside(read_more(task, Path(task.oos_data)), task.oos, task)
     names, held, target, parts = _split(task, asked, seed)
     tokenizer = learn_tokens(task, [asked.questions[row] for row in parts[0]])
     steps, offsets = tokenizer.encode_batch(asked.questions)

@@ -9,9 +9,9 @@ import numpy as np
 import pydantic
 
 from seqloom.data.files import Table, read_table
-from seqloom.data.formats import is_table
+from seqloom.data.inputs import BLANK, Line, read_inputs
+from seqloom.data.records import Reject
 from seqloom.data.splits import keys
-from seqloom.data.text import read_text
 from seqloom.data.tokens import BPE, Bytes, Tokenizer
 from seqloom.tasks.task import Task
 
@@ -115,20 +115,30 @@ def _keys(task: Questions, questions: list[str]) -> np.ndarray:
     return keys(question.lower() if task.lower else question for question in questions)
 
 
-def read_items(task: Questions, path: Path) -> Iterator[str]:
-    """Give the questions of a table, or the lines of a file that is none.
+def read_items(task: Questions, path: Path) -> Iterator[Line | Reject]:
+    """Give the questions of a table, or the lines of a file that is none; a Reject for one that cannot be read.
 
     Raises:
-        ValueError: the file cannot be read, or a row of it.
+        ValueError: the file cannot be read.
     """
-    if not is_table(path, task.delimiter):
-        yield from (line for line in read_text(path, task.encoding).splitlines() if line.strip())
-        return
-    table = read_table(path, [task.text], encoding=task.encoding, header=task.header, delimiter=task.delimiter)
-    if table.rejects:
-        line, reason = table.rejects[0]
-        raise ValueError(f"'{path}': line {line} cannot be used: {reason}; correct it, so that each row has its answer")
-    yield from table.rows[task.text]
+    return read_inputs(path, task.text, encoding=task.encoding, header=task.header, delimiter=task.delimiter)
+
+
+def read_more(task: Questions, path: Path) -> list[str]:
+    """Return questions to learn from, as `read_items` reads them; blank lines are none.
+
+    Raises:
+        ValueError: the file cannot be read, or a row of it, or it has no question.
+    """
+    found: list[str] = []
+    for row in read_items(task, path):
+        if isinstance(row, Line):
+            found.append(row.strip())
+        elif row.reason != BLANK:
+            raise ValueError(f"'{path}': line {row.line} cannot be used: {row.reason}; correct it, or take it out")
+    if not found:
+        raise ValueError(f"'{path}' holds only blanks; give a file with text in it")
+    return found
 
 
 def learn_tokens(task: Questions, texts: list[str]) -> Tokenizer:

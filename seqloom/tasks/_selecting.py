@@ -11,6 +11,7 @@ import torch
 
 from seqloom.data.batches import Packed
 from seqloom.data.questions import Candidates, Grouped, read_candidates
+from seqloom.data.records import Reject
 from seqloom.data.splits import keys
 from seqloom.measure.answers import rankings
 from seqloom.measure.scores import Scores
@@ -156,8 +157,11 @@ def _chance(decides: str, right: np.ndarray, group: np.ndarray, rows: np.ndarray
     return float(np.mean([_value(decides, score, right, group, rows) for score in drawn]))
 
 
-def _items(task: Any, path: Path) -> Iterator[dict[str, Any]]:
-    """Yield {"question", "candidates"} of each question in a table; rows of a question need not stand together."""
+def _items(task: Any, path: Path) -> Iterator[dict[str, Any] | Reject]:
+    """Give {"question", "candidates"} of each question in a table, behind its rows that cannot be used.
+
+    Rows of a question need not stand together.
+    """
     table = read_candidates(
         path,
         task.question,
@@ -166,8 +170,9 @@ def _items(task: Any, path: Path) -> Iterator[dict[str, Any]]:
         encoding=task.encoding,
         header=task.header,
         delimiter=task.delimiter,
-        allow_rejects=task.allow_rejects,
+        allow_rejects=True,
     )
+    yield from table.table.rejects
     found: dict[str, list[str]] = {}
     for question, candidate in zip(table.question, table.candidate, strict=True):
         found.setdefault(question, []).append(candidate)

@@ -8,6 +8,7 @@ import numpy as np
 
 from seqloom.data.batches import Packed
 from seqloom.data.folders import files_of, labelled_files
+from seqloom.data.records import Reject
 from seqloom.data.ts import Series as Read
 from seqloom.data.ts import interpolated, parse_series, read_folder, read_series, read_ts, rows_of
 from seqloom.model.frontend import Values
@@ -167,7 +168,7 @@ def series_coding(data: dict[str, Any]) -> Coding:
     return Coding(encode=lambda line: encoding.inputs(parse_series(line)), answers=answers, items=_items)
 
 
-def _items(path: Path) -> Iterator[Path | Row]:
+def _items(path: Path) -> Iterator[Path | Row | Reject]:
     """Yield the series of a .ts file, a csv of one series, or a folder of them."""
     if path.is_dir():
         if not (files := files_of(path, "series")):
@@ -176,8 +177,8 @@ def _items(path: Path) -> Iterator[Path | Row]:
     elif path.suffix.lower() in (".csv", ".tsv"):
         yield path
     else:
-        for line, values in rows_of(path):
-            yield Row(line, values)
+        for row in rows_of(path):
+            yield row if isinstance(row, Reject) else Row(*row)
 
 
 def _asked(item: str | Path | Row) -> tuple[np.ndarray, str]:

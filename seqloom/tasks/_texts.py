@@ -13,8 +13,8 @@ from seqloom.core.spec import to_data
 from seqloom.data.batches import Packed
 from seqloom.data.cache import Prepared, Workplace, prepared
 from seqloom.data.files import Rows
-from seqloom.data.formats import DELIMITERS, NAMED
-from seqloom.data.lines import TextFile
+from seqloom.data.inputs import Line, read_inputs
+from seqloom.data.records import Reject
 from seqloom.data.splits import conflicting, grouped, repeated, without
 from seqloom.data.spool import TextTable, encode_texts, evenly, read_texts
 from seqloom.data.tokens import BPE, LEARN_CHARACTERS, Bytes, Tokenizer, tokenizer_from_json, truncated
@@ -78,6 +78,10 @@ def texts_coding(task: Texts, encoding: Any) -> Coding:
     return Coding(encode=encode, items=partial(_items, task))
 
 
+def _items(task: Texts, path: Path) -> Iterator[Line | Reject]:
+    return read_inputs(path, task.text, encoding=task.encoding, header=task.header, delimiter=task.delimiter)
+
+
 def _files(task: Texts) -> dict[str, str]:
     named = {"data": task.data, "validation_data": task.validation_data, "test": task.test}
     return {name: path for name, path in named.items() if path is not None}
@@ -92,28 +96,6 @@ def _rows(task: Texts, path: Path, columns: Sequence[str | int]) -> Rows:
         delimiter=task.delimiter,
         allow_rejects=task.allow_rejects,
     )
-
-
-def _items(task: Texts, path: Path) -> Iterator[str]:
-    """Give the texts of a table, or the lines of a file that is none.
-
-    Raises:
-        ValueError: a row cannot be read; answers would no longer stand in the order of the rows.
-    """
-    kind = Path(path.name.lower().removesuffix(".gz")).suffix
-    if kind not in (*DELIMITERS, *NAMED) and task.delimiter is None:
-        for line in TextFile(path, task.encoding, newline=""):
-            if line is not None and line.strip():
-                yield line.rstrip("\r\n")
-        return
-    rows = _rows(task, path, [task.text])
-    for _, cells in rows:
-        if rows.rejects:
-            break
-        yield cells[0]
-    if rows.rejects:
-        line, reason = rows.rejects[0]
-        raise ValueError(f"'{path}': line {line} cannot be used: {reason}; correct it, so that each row has its answer")
 
 
 def _prepare(task: Texts, files: dict[str, Path], seed: int, place: Workplace) -> dict[str, Any]:

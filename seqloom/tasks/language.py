@@ -16,6 +16,7 @@ from torch import Tensor
 from seqloom.core.types import IGNORED
 from seqloom.data.batches import Batch, Examples, Windows
 from seqloom.data.cache import Workplace, prepared
+from seqloom.data.inputs import read_lines
 from seqloom.data.masking import Masked
 from seqloom.data.prose import Prose, counted, encode_prose, given_prose, learnt_tokenizer, read_prose
 from seqloom.data.source import Source, share, standard_library
@@ -137,7 +138,7 @@ class Language(Task):
                 ),
             },
             defaults={"batch_size": 8, "learning_rate": 4e-3},
-            coding=_coding(tokenizer),
+            coding=self._coding(tokenizer),
             encoding=found.values["tokenizer"],
             decides=scoring.metric,
             scorer=scoring.scorer,
@@ -149,7 +150,10 @@ class Language(Task):
         Raises:
             ValueError: the encoding is no tokenizer's.
         """
-        return _coding(tokenizer_from_json(json.dumps(encoding)))
+        return self._coding(tokenizer_from_json(json.dumps(encoding)))
+
+    def _coding(self, tokenizer: Tokenizer) -> Coding:
+        return Coding(tokenizer.encode, tokenizer.decode, items=partial(read_lines, encoding=self.encoding))
 
     def _prepare(self, files: dict[str, Path], place: Workplace) -> dict[str, Any]:
         """Grow the tokens of each part, and return the tokenizer and the facts."""
@@ -205,10 +209,6 @@ class Scoring:
         spelt = torch.from_numpy(self._bytes).to(batch.target.device)[batch.target.clamp(min=0)]
         length = torch.where(wanted, spelt, 0).sum(dim=1).double()
         return {self.metric: torch.stack((bits, length), dim=1), **found}
-
-
-def _coding(tokenizer: Tokenizer) -> Coding:
-    return Coding(encode=tokenizer.encode, decode=tokenizer.decode)
 
 
 def _targets(examples: Examples, vocabulary: int) -> np.ndarray:

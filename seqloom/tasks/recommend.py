@@ -1,7 +1,7 @@
 """Recommend: the next item of each user, learnt from what users chose, in time order."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePath
 from typing import Any, ClassVar, Literal
 
@@ -19,9 +19,11 @@ from seqloom.data.interactions import (
     lasting,
     learning,
     overlaps,
+    read_histories,
     read_lines,
     read_ratings,
 )
+from seqloom.data.records import Reject
 from seqloom.measure.ranking import Following, Popular, ranked
 from seqloom.measure.scores import Scores
 from seqloom.model.frontend import Tokens
@@ -181,11 +183,13 @@ class Recommend(Task):
         answer["probabilities"] = top.values.tolist()
         return answer
 
-    def _items(self, path: Path) -> list[tuple[str, list[str]]]:
-        """Return (user, items, oldest first) of each user in a file of the task's own format."""
-        read = self._read(str(path))
+    def _items(self, path: Path) -> Iterable[list[str] | Reject]:
+        """Return [user, item, item, ...] of each line; of each user of a table, behind its rows that are not used."""
+        if not is_table(path, self.delimiter):
+            return read_histories(path, self.encoding)
+        read = self.replace(allow_rejects=True)._read(str(path))
         pairs = zip(read.users, read.sequences, strict=True)
-        return [(user, [read.items[number] for number in sequence]) for user, sequence in pairs]
+        return [*read.rejects, *([user, *(read.items[number] for number in row)] for user, row in pairs)]
 
     def _read(self, path: str) -> Interactions:
         if not is_table(path, self.delimiter):
@@ -264,9 +268,7 @@ def _floor(tokens: list[np.ndarray], vocabulary: int, leave_out: bool) -> tuple[
 
 def _asked(item: Any) -> tuple[str, list[str]]:
     """Return (user, items) of an input: as `_items` gives it, or a line of text."""
-    if not isinstance(item, str):
-        return item
-    words = item.split()
+    words = item.split() if isinstance(item, str) else item
     if len(words) < 2:
         raise ValueError(f"'{item[:80]}' is no history: write `user item item ...`, oldest item first")
     return words[0], words[1:]

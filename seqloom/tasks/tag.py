@@ -10,6 +10,7 @@ import numpy as np
 import pydantic
 
 from seqloom.data.conll import Tagged, read_tagged, read_tokens
+from seqloom.data.records import Reject
 from seqloom.data.schemes import OUTSIDE, Span, spans_of, tags_of
 from seqloom.data.sentences import Sentence, cut
 from seqloom.data.splits import grouped, keys, repeated, without
@@ -132,7 +133,7 @@ class Tag(Task):
         except (KeyError, TypeError) as error:
             raise ValueError(f"no encoding of tag: {error!r}") from None
 
-        def items(path: Path) -> list[Sentence]:
+        def items(path: Path) -> list[Sentence | Reject]:
             return read_tokens(path, token=self.token, encoding=self.encoding, characters=characters)
 
         def answers(model: Any, given: Any) -> list[dict[str, Any]]:

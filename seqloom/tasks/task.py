@@ -15,6 +15,7 @@ from torch import Tensor
 from seqloom.core.spec import Spec, to_data
 from seqloom.core.types import IGNORED
 from seqloom.data.batches import Batch, Examples
+from seqloom.data.records import Reject
 from seqloom.measure.scores import Scores
 from seqloom.measure.statistics import Formula
 from seqloom.model.frontend import Frontend
@@ -23,7 +24,7 @@ from seqloom.model.head import Head
 Encode = Callable[[str], np.ndarray]  # one line of a user's -> inputs (T,) or (T, C)
 Decode = Callable[[list[int]], str]  # tokens that were generated -> text
 Answers = Callable[[Any, Sequence[Any]], list[dict[str, Any]]]  # model, inputs of a user's -> JSON values of each
-Items = Callable[[Path], Iterable[Any]]  # a user's file or folder -> inputs for `answers`
+Items = Callable[[Path], Iterable[Any | Reject]]  # a user's file or folder -> inputs for `answers`, or why not
 Judge = Callable[[Any, Batch, Tensor], Mapping[str, Tensor | np.ndarray]]  # model, batch, output -> metric: (B, k)
 
 

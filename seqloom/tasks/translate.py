@@ -1,15 +1,20 @@
 """Translate: sequences to sequences, learnt from parallel text of the user's; decoded with beams, judged by BLEU."""
 
 import re
-from pathlib import PurePath
+from collections.abc import Iterable, Iterator
+from itertools import chain
+from pathlib import Path, PurePath
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import pydantic
 
 from seqloom.data.batches import Examples, shuffled, stream
+from seqloom.data.formats import Column, is_table
+from seqloom.data.inputs import Line, read_inputs, read_lines
 from seqloom.data.pairs import Codec, Pairs, dictionary
-from seqloom.data.parallel import Parallel, read_pairs, read_parallel, without
+from seqloom.data.parallel import Kept, Parallel, by_source, read_pairs, read_parallel, without
+from seqloom.data.records import Reject
 from seqloom.data.tokens import BPE, Bytes
 from seqloom.measure import formulas
 from seqloom.measure.overlap import bleu_parts, signatures
@@ -33,7 +38,8 @@ class Translate(Task):
         target    _a _dog _runs . <end>
 
     seq2seq and transformer have an encoder for the source; any other causal model reads source and inputs as one text.
-    Pairs that training repeats, or that stand in a later split too, are left out of it and counted.
+    Pairs that training repeats, that stand in a later split too, or whose source stands in test are left out of it and
+    counted; where a file is split, all translations of a source stand in one part.
     """
 
     metric: ClassVar[str] = "bleu"
@@ -98,11 +104,11 @@ class Translate(Task):
         Raises:
             ValueError: a file cannot be read, files differ in lines, or too few pairs can be used.
         """
-        parts = [self._read("", self.data), self._read("validation_"), self._read("test_", self.test)]
-        rows, repeated, shared = without(parts)
-        left_out = {"duplicates_dropped": repeated, "overlaps_dropped": shared[0]}
-        left_out["validation_overlaps_dropped"] = shared[1]
-        splits = self._splits(parts, rows, seed)
+        given = self._read("", self.data)
+        assert given is not None
+        parts = [given, self._read("validation_"), self._read("test_", self.test)]
+        kept = without(given, *parts[1:])
+        splits = self._splits(parts, kept.rows, seed)
         known = [*splits[0][0], *splits[0][1]]
         codec = Codec(BPE.learn(known, self.vocabulary) if self.tokens == "bpe" else Bytes())
         examples = [codec.pairs(*split) for split in splits]
@@ -128,7 +134,7 @@ class Translate(Task):
             causal=True,
             floor=floor,
             floor_of=floor_of,
-            facts={**_account(read), **self._facts(examples, train, codec, judged), **left_out},
+            facts={**_account(read), **self._facts(examples, train, codec, judged), **_left_out(kept)},
             rejects=[
                 {"file": part.name, "line": line, "reason": reason} for part in read for line, reason in part.rejects
             ],
@@ -163,7 +169,13 @@ class Translate(Task):
         return self._coding(Codec.of(encoding))
 
     def _coding(self, codec: Codec) -> Coding:
-        return Coding(encode=codec.tokenizer.encode, decode=codec.decode, answers=self._translator(codec).answers)
+        return Coding(codec.tokenizer.encode, codec.decode, self._translator(codec).answers, self._items)
+
+    def _items(self, path: Path) -> Iterator[Line | Reject]:
+        """Give the sources of a table, if tables are learnt from, or the lines of a file that is none."""
+        if self.data is None or not is_table(path):
+            return read_lines(path, self.encoding)
+        return read_inputs(path, self._columns()[0], encoding=self.encoding, header=self.header)
 
     def _translator(self, codec: Codec) -> Translator:
         return Translator(codec, self.beams, self.length_penalty)
@@ -171,34 +183,36 @@ class Translate(Task):
     def _read(self, split: str, table: str | None = None) -> Parallel | None:
         """Return the pairs of a table, or of the files given for a split; None where neither is."""
         if table is not None:
-            columns = [self.source or "0", self.target or "1"]
-            named = [int(column) if column.isdecimal() else column for column in columns]
-            return read_pairs(table, named, self.encoding, self.header, self.allow_rejects)
+            return read_pairs(table, self._columns(), self.encoding, self.header, self.allow_rejects)
         source, target = getattr(self, f"{split}source"), getattr(self, f"{split}target")
         return None if source is None else read_parallel(source, target, self.encoding, self.allow_rejects)
 
+    def _columns(self) -> list[Column]:
+        """Return the columns of a table, of sources and targets."""
+        return [int(column) if column.isdecimal() else column for column in (self.source or "0", self.target or "1")]
+
     def _splits(self, parts: list[Parallel | None], rows: list[np.ndarray], seed: int) -> list[Part]:
         """Return the texts of training, validation and test; what is not given is taken from the first part."""
-        own = rows[0][shuffled(stream(seed), len(rows[0]))]
+        assert parts[0] is not None
+        groups = by_source(parts[0], rows[0])
+        own = [groups[number] for number in shuffled(stream(seed), len(groups))]
         taken = max(1, round(self.validation * len(own)))
         chosen: list[Part] = []
         for part, kept in zip(parts[1:], rows[1:], strict=True):
             if part is None:
-                part, kept, own = parts[0], np.sort(own[:taken]), own[taken:]
-            assert part is not None
+                part, kept, own = parts[0], sorted(chain(*own[:taken])), own[taken:]
             chosen.append(_texts(part, kept))
-        assert parts[0] is not None
-        splits = [_texts(parts[0], np.sort(own)), *chosen]
+        splits = [_texts(parts[0], sorted(chain(*own))), *chosen]
         if any(not split[0] for split in splits):
             counts = ", ".join(str(len(split[0])) for split in splits)
             raise ValueError(
-                f"{counts} pairs are left for training, validation and test, where each needs one: pairs that stand in "
-                "two splits are left out of the earlier; give more pairs"
+                f"{counts} pairs are left for training, validation and test, where each needs one: all pairs of a source "
+                "text stand in one split, and are left out of the earlier; give more pairs"
             )
         return splits
 
 
-def _texts(part: Parallel, rows: np.ndarray) -> Part:
+def _texts(part: Parallel, rows: Iterable[int]) -> Part:
     return [part.source[row] for row in rows], [part.target[row] for row in rows]
 
 
@@ -222,6 +236,17 @@ def _floor(train: Pairs, test: Part, codec: Codec, tokenize: str) -> tuple[float
     }
     what = max(scores, key=lambda name: scores[name])
     return scores[what], what
+
+
+def _left_out(kept: Kept) -> dict[str, int]:
+    """Return what was left out since it stands elsewhere, as facts."""
+    return {
+        "duplicates_dropped": kept.repeated,
+        "overlaps_dropped": kept.shared[0],
+        "overlaps_exact": kept.exact[0],
+        "validation_overlaps_dropped": kept.shared[1],
+        "sources_also_in_validation": kept.known,
+    }
 
 
 def _account(parts: list[Parallel]) -> dict[str, Any]:

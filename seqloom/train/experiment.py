@@ -6,7 +6,7 @@ from typing import Any, Self
 
 import pydantic
 
-from seqloom.core.spec import Spec, resolve
+from seqloom.core.spec import Spec, digest_of, resolve, to_data
 from seqloom.data.batches import Examples
 from seqloom.model.frontend import Frontend
 from seqloom.model.model import ModelSpec
@@ -123,7 +123,7 @@ class Experiment(Spec):
 
     def digest(self) -> str:
         """Return the digest of what is learnt, on what and how: a plan changes the clock, not that."""
-        return super().digest() if self.plan == Plan() else self.replace(plan=Plan()).digest()
+        return digest_of({name: value for name, value in to_data(self).items() if name != "plan"})
 
     @classmethod
     def suited(

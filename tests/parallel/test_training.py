@@ -1,4 +1,4 @@
-"""Training under a plan: one process's numbers, whole checkpoints that any plan goes on from, stops that all agree on."""
+"""Training under a plan: one process's numbers, checkpoints that any plan goes on from, stops that all agree on."""
 
 import os
 import signal
