@@ -2,7 +2,8 @@
 
 Data: 3,000 recordings of ten digits by six speakers, `{digit}_{speaker}_{n}.wav` at 8 kHz. Each speaker in turn is
 the test split; the others' recordings are split by seed, a tenth for validation. The figure is the mean of the six
-accuracies. Settings are those of fsdd_transformer.py.
+accuracies. Settings are those of fsdd_transformer.py; most of them were chosen with lucas for validation, who is
+one of the six test speakers here.
 
     seqloom train recipes/fsdd_speakers_transformer.py --out runs/fsdd_speakers_transformer
 """

@@ -212,9 +212,9 @@ def span_in(window: Window, passage: Pieces, spans: tuple[tuple[int, int], ...])
 def split(
     task: Any, files: list[np.ndarray], about: np.ndarray, own: np.ndarray, seed: int, subject: str
 ) -> tuple[list[np.ndarray], int]:
-    """Return the rows of training, validation and test, and how many were dropped since they repeat another.
+    """Return the rows of training, validation and test, and how many were dropped as repetitions.
 
-    Of equal rows test's stay, then validation's.
+    Test keeps all of its rows. Training and validation hold an equal row once, and none that stands in a later part.
 
     Args:
         task: says which of dev and test have files of their own.
@@ -243,7 +243,7 @@ def split(
     parts: list[np.ndarray] = []
     known = np.zeros(0, dtype=own.dtype)
     for name, rows in (("test", test), ("validation", validation), ("training", train)):
-        kept = rows[np.sort(np.unique(own[rows], return_index=True)[1])]
+        kept = rows if name == "test" else rows[np.sort(np.unique(own[rows], return_index=True)[1])]
         parts.insert(0, kept[~np.isin(own[kept], known)])
         known = np.concatenate([known, own[kept]])
         if not len(parts[0]):

@@ -184,12 +184,10 @@ def _gathered(files: list[Passages]) -> _Read:
 
 
 def _split(task: Any, read: _Read, seed: int) -> tuple[list[np.ndarray], int]:
-    """Return the questions of training, validation and test, and how many repeat others: test's stay, then dev's."""
+    """Return the questions of training, validation and test, and how many of the first two were dropped as equal."""
     about = keys(" ".join(read.cut[q.passage].words) for q in read.questions)
     own = keys(" ".join([*cut.words, str(key)]) for cut, key in zip(read.asked, about.tolist(), strict=True))
-    both = zip(read.asked, read.questions, strict=True)
-    usable = np.array([bool(asked.words) and bool(read.cut[question.passage].words) for asked, question in both])
-    files = [np.flatnonzero((read.file == number) & usable) for number in range(len(_paths(task)))]
+    files = [np.flatnonzero(read.file == number) for number in range(len(_paths(task)))]
     return split(task, files, about, own, seed, "passages")
 
 
@@ -219,12 +217,11 @@ def _floor(asked: Asked, read: _Read, rows: np.ndarray, match: str) -> float:
 
 
 def _account(task: Any, files: list[Passages], read: _Read, parts: list[np.ndarray]) -> dict[str, Any]:
-    rows_in = sum(file.rows_in for file in files)
     names = ("train_questions", "validation_questions", "test_questions")
     return {
         "source": task.data,
-        "rows_in": rows_in,
-        "rows_used": sum(map(len, parts)),
+        "rows_in": sum(file.rows_in for file in files),
+        "rows_used": len(read.questions),  # also those that are dropped as equal, or cannot be learnt
         "rows_rejected": sum(len(file.rejects) for file in files),
         "digests": [file.digest for file in files],
         **{name: len(rows) for name, rows in zip(names, parts, strict=True)},

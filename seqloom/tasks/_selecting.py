@@ -68,7 +68,7 @@ def open_selection(task: Any, seed: int) -> Opened:
         facts={
             "source": task.data,
             "rows_in": sum(table.table.rows_in for table in tables),
-            "rows_used": sum(map(len, parts)),
+            "rows_used": len(text),  # also those that are dropped as equal
             "rows_rejected": sum(len(table.table.rejects) for table in tables),
             "duplicates_dropped": dropped,
             "digests": [table.table.digest for table in tables],

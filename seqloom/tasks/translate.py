@@ -206,8 +206,8 @@ class Translate(Task):
         if any(not split[0] for split in splits):
             counts = ", ".join(str(len(split[0])) for split in splits)
             raise ValueError(
-                f"{counts} pairs are left for training, validation and test, where each needs one: all pairs of a source "
-                "text stand in one split, and are left out of the earlier; give more pairs"
+                f"{counts} pairs are left for training, validation and test, where each needs one: all pairs of a "
+                "source text stand in one split, and are left out of the earlier; give more pairs"
             )
         return splits
 

@@ -3,9 +3,10 @@
 import gzip
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from seqloom.data.parallel import Parallel, read_pairs, read_parallel, without
+from seqloom.data.parallel import Parallel, by_source, read_pairs, read_parallel, without
 
 
 def write(path: Path, lines: list[str], encoding: str = "utf-8", end: str = "\n") -> str:
@@ -84,13 +85,35 @@ def test_a_table_has_a_column_of_each_language(tmp_path: Path) -> None:
 
 
 def test_a_pair_stays_in_the_last_split_that_holds_it_and_once_in_training() -> None:
-    a, b, c, d = (("a", "A"), ("b", "B"), ("c", "C"), ("a", "other"))
-    rows, repeated, shared = without([of(a, b, b, c, d), of(c, d), of(a, a, c)])
-    assert [part.tolist() for part in rows] == [[1], [1], [0, 1, 2]]
-    assert (repeated, shared) == (1, [3, 1, 0])
+    a, b, c, d = (("a", "A"), ("b", "B"), ("c", "C"), ("d", "D"))
+    kept = without(of(a, b, b, c, d), of(c, d), of(a, a, c))
+    assert [part.tolist() for part in kept.rows] == [[1], [1], [0, 1, 2]]
+    assert (kept.repeated, kept.shared, kept.exact) == (1, [3, 1, 0], [3, 1, 0])
+
+
+def test_a_source_of_test_stands_in_no_other_split_whatever_its_translation() -> None:
+    a, b = ("a", "A"), ("b", "B")
+    kept = without(of(a, b, ("a", "other")), of(("a", "third"), ("c", "C")), of(a))
+    assert [part.tolist() for part in kept.rows] == [[1], [1], [0]]
+    assert (kept.shared, kept.exact) == ([2, 1, 0], [1, 0, 0])
+
+
+def test_a_source_of_validation_with_another_translation_stays_and_is_counted() -> None:
+    kept = without(of(("a", "A"), ("b", "B")), of(("a", "other")), of(("c", "C")))
+    assert (kept.rows[0].tolist(), kept.shared, kept.known) == ([0, 1], [0, 0, 0], 1)
+
+
+def test_rows_of_which_test_is_drawn_have_no_source_of_validation() -> None:
+    kept = without(of(("a", "A"), ("b", "B")), of(("a", "other")), None)
+    assert (kept.rows[0].tolist(), kept.shared, kept.exact, kept.known) == ([1], [1, 0, 0], [0, 0, 0], 0)
 
 
 def test_without_a_later_split_only_repetitions_go() -> None:
-    rows, repeated, shared = without([of(("a", "A"), ("b", "B"), ("a", "A")), None, None])
-    assert [part.tolist() for part in rows] == [[0, 1], [], []]
-    assert (repeated, shared) == (1, [0, 0, 0])
+    kept = without(of(("a", "A"), ("b", "B"), ("a", "A"), ("a", "other")), None, None)
+    assert [part.tolist() for part in kept.rows] == [[0, 1, 3], [], []]
+    assert (kept.repeated, kept.shared) == (1, [0, 0, 0])
+
+
+def test_translations_of_one_source_are_one_group() -> None:
+    part = of(("a", "A"), ("b", "B"), ("a", "other"), ("c", "C"))
+    assert by_source(part, np.array([0, 2, 3])) == [[0, 2], [3]]

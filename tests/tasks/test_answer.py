@@ -159,6 +159,28 @@ def test_files_of_their_own_are_the_splits_and_win_over_equal_rows(tmp_path: Pat
     assert [len(part) for part in parts(opened)] == [12, 12, 18] and opened.facts["duplicates_dropped"] == 12
 
 
+def test_a_test_file_keeps_its_repeated_rows_and_every_row_has_its_account(tmp_path: Path) -> None:
+    files = {name: pairs_file(tmp_path / f"{name}.csv", 5, 5 * i) for i, name in enumerate(("data", "dev", "test"))}
+    for path in files.values():
+        head, *rows = Path(path).read_text().splitlines(keepends=True)
+        Path(path).write_text("".join([head, *rows, *rows[:6]]))
+    opened = Answer(**files).open()
+    assert [len(part) for part in parts(opened)] == [15, 15, 21] and opened.facts["duplicates_dropped"] == 12
+    assert opened.facts["rows_in"] == opened.facts["rows_used"] == 63 and opened.facts["rows_rejected"] == 0
+
+
+def test_questions_asked_twice_in_a_test_file_stay_and_every_one_has_its_account(tmp_path: Path) -> None:
+    files = {
+        name: squad_file(tmp_path / f"{name}.json", towns(9, 9 * i)) for i, name in enumerate(("data", "dev", "test"))
+    }
+    for path in files.values():
+        data = json.loads(Path(path).read_text())
+        Path(path).write_text(json.dumps({"data": [*data["data"], *data["data"]]}))
+    facts = Answer(**files).open().facts
+    assert [facts[f"{part}_questions"] for part in ("train", "validation", "test")] == [18, 18, 36]
+    assert facts["rows_in"] == facts["rows_used"] == 108 and facts["duplicates_dropped"] == 36
+
+
 def test_words_come_from_training_alone(tmp_path: Path) -> None:
     files = {
         "data": pairs_file(tmp_path / "a.csv", 5),

@@ -194,6 +194,27 @@ def test_duplicates_go_from_training_and_a_given_split_wins(tmp_path: Path) -> N
     assert facts["rows_in"] == facts["rows_used"] == 137 + 20 + 13
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_all_translations_of_a_source_stand_in_one_split(tmp_path: Path, seed: int) -> None:
+    source, target = sentences(60)
+    files = write(tmp_path, "twice", source + source, [*target, *(f"{text}!" for text in target)])
+    opened = Translate(**files, tokens="bytes", validation=0.2).open(seed)
+    splits = (opened.train, opened.validation, opened.test)
+    assert [len(split) for split in splits] == [72, 24, 24]
+    found = [{tuple(row.tolist()) for row in split.batch(np.arange(len(split))).source} for split in splits]
+    texts = [{tuple(step for step in row if step) for row in split} for split in found]  # without padding
+    assert not texts[0] & texts[1] and not texts[0] & texts[2] and not texts[1] & texts[2]
+
+
+def test_another_translation_of_a_test_source_is_no_training_pair(tmp_path: Path) -> None:
+    source, target = sentences(60)
+    train = write(tmp_path, "train", source, target)
+    test = write(tmp_path, "test", source[:5], [*target[:2], "x", "y", "z"])
+    task = Translate(**train, test_source=test["source"], test_target=test["target"], tokens="bytes")
+    facts = task.open().facts
+    assert (facts["overlaps_dropped"], facts["overlaps_exact"], facts["test"]) == (5, 2, 5)
+
+
 def test_long_pairs_are_not_trained_on_and_long_texts_are_tested_on(tmp_path: Path) -> None:
     source, target = sentences(60)
     long = " ".join(["dog"] * 80)
@@ -286,5 +307,6 @@ def test_real_pairs_are_as_their_page_says() -> None:
         for side, end in (("source", "en"), ("target", "zh"))
     }
     opened = Translate(**files, tokens="bytes").open()
-    assert opened.facts["overlaps_dropped"] == 95 and opened.facts["test"] == 1000
-    assert opened.facts["rows_in"] == 25931 and "tok:zh" in opened.facts["signatures"]["bleu"]
+    assert opened.facts["overlaps_dropped"] == 99 and opened.facts["overlaps_exact"] == 95
+    assert (opened.facts["test"], opened.facts["rows_in"]) == (1000, 25931)
+    assert "tok:zh" in opened.facts["signatures"]["bleu"]
