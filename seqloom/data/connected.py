@@ -11,11 +11,12 @@ from seqloom.data.batches import stream
 from seqloom.data.recordings import Recording
 
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+SPEAKER = "speaker"  # part of a recording that tells who speaks
 PAUSES_S = (0.0, 0.2)  # between two words, at least and at most
 
 
 def joined(
-    recordings: Sequence[Recording], count: int, words: tuple[int, int], seed: int, speaker: str = "speaker"
+    recordings: Sequence[Recording], count: int, words: tuple[int, int], seed: int, speaker: str = SPEAKER
 ) -> list[Recording]:
     """Return utterances, each of recordings by one speaker drawn with putting back, all speakers in turn.
 

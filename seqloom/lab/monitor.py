@@ -169,6 +169,9 @@ class Monitor:
         self._scored += 1
         self._hits += hit
         self._window.append(hit)
+        raised = [
+            side for side in self._sides if side.add(number, text, hit, found.probability) >= self.settings.threshold
+        ]
         yield {
             "event": "score",
             "line": number,
@@ -179,11 +182,8 @@ class Monitor:
         }
         if self._before is None:
             yield from self._learn(number, hit)
-            return
-        for side in self._sides:
-            if side.add(number, text, hit, found.probability) >= self.settings.threshold:
-                yield self._alert(number, side)
-                return
+        elif raised:
+            yield self._alert(number, raised[0])
 
     def _learn(self, number: int, hit: bool) -> Iterator[Event]:
         self._learnt[0] += 1

@@ -1,6 +1,7 @@
 """Listening: what tasks on recordings share: their settings, how files are heard and split, and how a run answers."""
 
 from collections.abc import Callable, Sequence
+from itertools import combinations
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -133,6 +134,7 @@ def _split(
     test = np.flatnonzero(testing)
     if not len(rest):
         raise ValueError("no recording is left for training: test and validate on fewer")
+    _check_apart(task, recordings, (rest, validation, test))
     wants = [name for name, rows in (("validation", validation), ("test", test)) if not len(rows)]
     if not wants:
         return [rest, validation, test]
@@ -140,6 +142,25 @@ def _split(
     pieces = _shared_out(task, [recordings[row] for row in rest], shares, seed, labelled)
     drawn = dict(zip(("train", *wants), (np.sort(rest[piece]) for piece in pieces), strict=True))
     return [drawn["train"], drawn.get("validation", validation), drawn.get("test", test)]
+
+
+def _check_apart(task: Listening, recordings: Sequence[Recording], parts: Sequence[np.ndarray]) -> None:
+    """Refuse splits chosen otherwise in which a value that is kept apart stands twice.
+
+    Raises:
+        ValueError: with those values.
+    """
+    if task.apart is None:
+        return
+    held = [{recordings[row].parts.get(task.apart, "") for row in part} for part in parts]
+    twice = sorted(set().union(*(one & other for one, other in combinations(held, 2))))
+    if twice:
+        shown = ", ".join(f"'{value[:40]}'" for value in twice[:5]) + ", …" * (len(twice) > 5)
+        raise ValueError(
+            f"apart = '{task.apart}' keeps each in one split, and {shown} would stand in two, since another part or "
+            f"file says what is for test or validation: choose by it, test_where = '{task.apart}={twice[0][:40]}', or "
+            "leave apart out"
+        )
 
 
 def _chosen(where: str | None, recordings: Sequence[Recording], known: set[str], split: str) -> np.ndarray:

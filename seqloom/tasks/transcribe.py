@@ -14,8 +14,8 @@ from torch import Tensor
 from seqloom.core.types import IGNORED
 from seqloom.data.audio import sound_files
 from seqloom.data.batches import Batch
-from seqloom.data.connected import DIGITS, joined
-from seqloom.data.files import read_table
+from seqloom.data.connected import DIGITS, SPEAKER, joined
+from seqloom.data.files import column_names, read_table
 from seqloom.data.formats import Column
 from seqloom.data.recordings import Recording, by_name, check_rejects, hear
 from seqloom.data.sounds import Ear
@@ -46,7 +46,8 @@ class Transcribe(Listening, Task):
 
     Without a table the names tell the transcripts, by a pattern such as "{text}_{speaker}_{n}". With joined=1000
     recordings of single words become 1000 utterances for training, and a tenth for validation and for test, each of 3
-    to 6 words by one speaker with pauses of up to 0.2 s between them.
+    to 6 words by one speaker with pauses of up to 0.2 s between them. Who speaks is the part `speaker` of the names, or
+    that column of the table.
     """
 
     metric: ClassVar[str] = "wer"
@@ -169,8 +170,12 @@ class Transcribe(Listening, Task):
     def _by_table(self, folder: Path, files: Sequence[Path], text: str) -> tuple[list[Recording], list[dict[str, Any]]]:
         chosen = (self.test_where, self.validation_where, f"{self.apart}=" if self.apart else None)
         about = list(dict.fromkeys(where.partition("=")[0].strip() for where in chosen if where is not None))
-        columns: list[Column] = [self.file_column, self.text_column, *about]
-        table = read_table(text, columns, allow_rejects=self.allow_rejects)
+        own: list[Column] = [self.file_column, self.text_column]
+        spoken_by = [SPEAKER] if self.joined and SPEAKER not in about and _has_speakers(text, own) else []
+        about += spoken_by  # so that no utterance is of two voices
+        table = read_table(
+            text, list(dict.fromkeys([*own, *about])), optional=spoken_by, allow_rejects=self.allow_rejects
+        )
         known = {file.resolve() for file in files}
         endings = sorted({file.suffix for file in files})
         found: list[Recording] = []
@@ -205,7 +210,12 @@ class Transcribe(Listening, Task):
         ends = np.cumsum((0, *counts))
         rows = np.array(heard.rows)
         parts = [np.flatnonzero((rows >= low) & (rows < high)) for low, high in zip(ends, ends[1:], strict=False)]
-        facts = {**found.facts, "joined_from": len(found.recordings), "words": f"{self.least} to {self.most}"}
+        facts = {
+            **found.facts,
+            "joined_from": len(found.recordings),
+            "words": f"{self.least} to {self.most}",
+            "joined_speakers": _speakers(found.recordings),
+        }
         kept = [utterances[row] for row in heard.rows]
         return found._replace(recordings=kept, features=heard.features, parts=parts, facts=facts)
 
@@ -260,6 +270,21 @@ def _spelt(logits: Tensor, alphabet: str, beams: int) -> list[str]:
     logits = logits[..., : len(alphabet) + 1]
     found = greedy(logits) if beams == 1 else [search(row, beams) for row in logits]
     return [" ".join(_text(labels, alphabet).split()) for labels in found]
+
+
+def _has_speakers(table: str, columns: Sequence[Column]) -> bool:
+    """Return whether a table has a column that tells who speaks; one of which columns are numbered has no names."""
+    return all(isinstance(column, str) for column in columns) and SPEAKER in column_names(table)
+
+
+def _speakers(recordings: Sequence[Recording]) -> int | str:
+    """Return how many speak, or that it is not known."""
+    found = [recording.parts.get(SPEAKER, "") for recording in recordings]
+    unknown = sum(not speaker for speaker in found)
+    if not unknown:
+        return len(set(found))
+    of = "" if unknown == len(found) else f" of {unknown} of {len(found)} recordings"
+    return f"unknown{of}, whose utterances may mix voices: no '{SPEAKER}' in names or table"
 
 
 def _floor(known: Sequence[str], asked: Sequence[str]) -> tuple[float, str]:

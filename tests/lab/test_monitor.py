@@ -102,6 +102,17 @@ def test_an_alert_tells_its_evidence() -> None:
     assert json.loads(json.dumps(events, allow_nan=False)) == events
 
 
+def test_the_statistic_of_a_line_has_that_line_in_it() -> None:
+    hits = np.array([False, True, True, False, True, True, True, True, True, True])
+    events, _ = watched(hits, baseline=0.1, false_alarm_every=20)
+    sides = [Cusum(0.1, 2.0), Cusum(0.1, 0.5)]
+    alert = alarms(events)[0]
+    scores = [event for event in events if event["event"] == "score" and event["line"] <= alert["line"]]
+    wanted = [max(side.add(n, "", hit, 0.5) for side in sides) for n, hit in enumerate(hits[: len(scores)].tolist(), 1)]
+    assert [score["statistic"] for score in scores] == pytest.approx(wanted)
+    assert scores[-1]["line"] == alert["line"] and scores[-1]["statistic"] == alert["statistic"] >= alert["threshold"]
+
+
 def test_after_an_alert_the_rate_is_learnt_anew_and_a_fall_back_is_found() -> None:
     generator = np.random.default_rng(5)
     rates = np.repeat([0.1, 0.7, 0.1], [400, 600, 400])

@@ -10,6 +10,7 @@ from tones import RATE, TONES, tone, utterances_folder, words_folder, write_wav
 
 from seqloom.core.runtime import data_dir
 from seqloom.core.types import IGNORED
+from seqloom.data.recordings import Recording, hear
 from seqloom.tasks.task import Interface, Opened
 from seqloom.tasks.transcribe import Transcribe, judge
 from seqloom.zoo.gru import GRUStack
@@ -64,6 +65,7 @@ def test_speakers_stay_apart(made: tuple[Path, Path]) -> None:
         ({"test_where": "speaker=zoe"}, "no recording for test has speaker=zoe"),
         ({"test_where": "speaker=s0,s1,s2,s3,s4"}, "no recording is left for training"),
         ({"apart": "colour"}, "colour"),
+        ({"apart": "speaker", "test_where": "file=0.wav,1.wav"}, "apart = 'speaker'.* would stand in two"),
     ):
         with pytest.raises(ValueError, match=match):
             task(made, **wrong).open()
@@ -130,6 +132,26 @@ def test_words_are_joined_to_utterances_of_other_recordings_in_each_split(tmp_pa
     assert {len(text.split()) for text in texts(opened, "train")} == {2, 3}
     assert opened.facts["joined_from"] == 48 and opened.facts["rows_in"] == 48
     assert set(" ".join(texts(opened, "test")).split()) <= set(TONES)
+
+
+@pytest.mark.parametrize("named", [True, False], ids=["speaker", "no_speaker"])
+def test_words_of_a_table_are_joined_by_speaker_or_it_is_told_that_voices_may_mix(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: bool
+) -> None:
+    files = sorted(words_folder(tmp_path, each=4).glob("*.wav"))
+    rows = [(file.name, *file.stem.split("_")[:2]) for file in files]
+    table = tmp_path / "t.csv"
+    table.write_text("".join(",".join(row[: 2 + named]) + "\n" for row in (("file", "text", "speaker"), *rows)))
+    task = Transcribe(audio=str(files[0].parent), text=str(table), joined=30, mels=16)
+    speaker = {name: who for name, _, who in rows}
+    utterances: list[Recording] = []
+    monkeypatch.setattr(
+        "seqloom.tasks.transcribe.hear", lambda wanted, *rest: utterances.extend(wanted) or hear(wanted, *rest)
+    )
+    told = task.open().facts["joined_speakers"]
+    voices = {len({speaker[file.name] for file in utterance.files}) for utterance in utterances}
+    assert len(utterances) == 36 and (voices == {1}) == named
+    assert told == len(set(speaker.values())) if named else told.startswith("unknown")
 
 
 def test_digits_are_spelt(tmp_path: Path) -> None:
