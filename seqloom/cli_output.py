@@ -70,6 +70,11 @@ def _numeric(text: str) -> bool:
     return not text or text[0].isdigit() or text[0] in "-+.≥<~" or text in ("nan", "inf")
 
 
+def scores(metrics: dict[str, float]) -> str:
+    """Return metrics as a line for people."""
+    return ", ".join(f"{name} {number(value)}" for name, value in metrics.items())
+
+
 def number(value: float | None, unit: str = "") -> str:
     """Return a figure with three or four significant digits; bytes and seconds in their readable units."""
     if value is None or not math.isfinite(value):

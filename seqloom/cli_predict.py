@@ -1,4 +1,4 @@
-"""The verb that asks a trained model: predict."""
+"""The verbs that ask a trained model: evaluate, predict."""
 
 import json
 from pathlib import Path
@@ -6,9 +6,47 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from seqloom.cli_output import Answer, Stream
+from seqloom.cli_output import Answer, Stream, number, scores
 
 StopTexts = Annotated[list[str], Parameter(negative=(), allow_leading_hyphen=True)]  # may begin with a dash
+
+
+def evaluate(run: Path, *, split: str = "test") -> Answer:
+    """Score a trained run; of a recipe of several experiments each, and their mean.
+
+    Parameters
+    ----------
+    run
+        a run directory of train
+    split
+        train, validation or test
+    """
+    from seqloom.lab.trained import load, mean_scores, runs_of
+
+    runs = runs_of(run)
+    if len(runs) == 1:
+        trained = load(runs[0])
+        data = {**trained.scores(split), "notices": trained.notices}
+        return Answer(data, _scored(data))
+    found: list[dict[str, Any]] = []
+    for each in runs:
+        trained = load(each)
+        found.append({**trained.scores(split), "notices": trained.notices, "run": str(each)})
+    data = {**mean_scores(found), "runs": found}
+    mean = f"mean: {scores(data['metrics'])}; floor {number(data['floor'])}" if data["metrics"] else "no mean"
+    why = "" if data["metrics"] else ", since they are of several tasks, models or metrics"
+    lines = [f"{each['run']}: {_scored(each)}" for each in found]
+    return Answer(data, "\n".join([*lines, f"{len(found)} runs, {mean}{why}"]))
+
+
+def _scored(data: dict[str, Any]) -> str:
+    return "\n".join(
+        [
+            *(f"notice: {notice}" for notice in data["notices"]),
+            f"{data['task']}, {data['model']} at step {data['step']}: {scores(data['metrics'])} "
+            f"on {data['examples']} examples of {data['split']}; floor {number(data['floor'])}",
+        ]
+    )
 
 
 def predict(
@@ -30,11 +68,12 @@ def predict(
     Parameters
     ----------
     run
-        a run directory of train
+        a run directory of train; of a recipe of several experiments the first is asked
     text
         one input: text, or numbers separated by spaces, as the task has them
     data
-        or a file or folder of inputs: one a line, or in the format that the task learns from; --json gives a line each
+        or a file or folder of inputs: one a line, or in the format that the task learns from; --json gives a line each,
+        {"error": ...} for an input that cannot be answered
     length
         tokens to generate after a prompt, at most [default: 200]
     temperature
@@ -53,8 +92,9 @@ def predict(
         end before this text, which is left out; may be given several times, with --beams once and one token long
     """
     from seqloom.core.spec import resolve
+    from seqloom.data.telling import tell
     from seqloom.lab.decoding import Decoding
-    from seqloom.lab.trained import load
+    from seqloom.lab.trained import load, runs_of
 
     if (text is None) == (data is None):
         raise ValueError('give one input: seqloom predict RUN "some text", or seqloom predict RUN --data FILE')
@@ -70,12 +110,15 @@ def predict(
     }
     given = {name: value for name, value in options.items() if value is not None}
     decoding = resolve(Decoding, given)
-    trained = load(run)
+    first, *others = runs_of(run)
+    if others:
+        tell(f"'{run}' holds {1 + len(others)} runs; asked is the first, '{first}'")
+    trained = load(first)
     if given and not trained.generates:
         named = ", ".join(f"--{name.replace('_', '-')}" for name in given)
         raise ValueError(f"{named}: of use where a run generates, and '{run}' answers with one value: leave out")
     if data is not None:
-        return Stream(trained.answers(trained.items(data), decoding), _prediction)
+        return Stream(trained.told(data, decoding), _prediction)
     (found,) = trained.answers([text], decoding)
     about = {"task": trained.experiment.task.name(), "model": trained.experiment.model.name()}
     return Answer({**about, "predictions": [found]}, _prediction(found))
@@ -84,6 +127,9 @@ def predict(
 def _prediction(item: dict[str, Any]) -> str:
     """Return an answer as a line for people."""
     asked = item.get("input", "")
+    if "error" in item:
+        where = f"line {item['line']}: " if "line" in item else ""
+        return f"error\t{where}{item['error']}" + f"\t{asked}" * bool(asked)
     if "label" in item and "probabilities" in item:
         chances = ", ".join(f"{name} {chance:.3f}" for name, chance in item["probabilities"].items())
         return f"{item['label']}\t{chances}\t{asked}"

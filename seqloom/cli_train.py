@@ -1,10 +1,10 @@
-"""The verbs on one model: train, evaluate."""
+"""The verb that learns: train."""
 
 from pathlib import Path
 from typing import Any
 
 from seqloom.cli_options import FromRun, Given, TimeText
-from seqloom.cli_output import Answer, Workers, number
+from seqloom.cli_output import Answer, Workers, number, scores
 from seqloom.cli_plan import plan_of
 from seqloom.core import registry, runtime
 
@@ -98,28 +98,6 @@ def train(
     return _trained(experiment, opened, where, how)
 
 
-def evaluate(run: Path, *, split: str = "test") -> Answer:
-    """Score a trained run.
-
-    Parameters
-    ----------
-    run
-        a run directory of train
-    split
-        train, validation or test
-    """
-    from seqloom.lab.trained import load
-
-    trained = load(run)
-    data = {**trained.scores(split), "notices": trained.notices}
-    lines = [f"notice: {notice}" for notice in trained.notices]
-    lines.append(
-        f"{data['task']}, {data['model']} at step {data['step']}: {_metrics(data['metrics'])} "
-        f"on {data['examples']} examples of {split}; floor {number(data['floor'])}"
-    )
-    return Answer(data, "\n".join(lines))
-
-
 def _trained(experiment: Any, opened: Any, where: Path, how: dict[str, Any]) -> Answer:
     """Train an experiment in a run directory, and say what came of it."""
     from seqloom.core.spec import to_data
@@ -157,12 +135,12 @@ def _trained(experiment: Any, opened: Any, where: Path, how: dict[str, Any]) -> 
         "notices": result.notices,
         "begin": to_data(experiment.begin),
         "plan": str(experiment.plan),
-        "traffic": training.learner.traffic(),
+        "traffic": result.traffic,
         "run": str(where),
     }
     begun = experiment.begin
     lines = [
-        f"{data['task']}, {data['model']}: {_metrics(result.metrics)} on test; floor {number(data['floor'])}",
+        f"{data['task']}, {data['model']}: {scores(result.metrics)} on test; floor {number(data['floor'])}",
         f"{result.parameters:,} parameters, {result.steps} steps, {number(result.train_s, 's')} of training",
         *([f"{experiment.plan.processes} processes: {experiment.plan}"] if experiment.plan.processes > 1 else []),
         *([f"Began from {begun.run}, experiment {begun.digest}, weights {begun.weights}"] if begun else []),
@@ -284,10 +262,6 @@ def _new_experiment(
     if sizes["parameters"] is None and "width" not in given.model:
         rest["parameters"] = opened.parameters
     return Experiment.suited(opened, model, budget, **rest), opened
-
-
-def _metrics(metrics: dict[str, float]) -> str:
-    return ", ".join(f"{name} {number(value)}" for name, value in metrics.items())
 
 
 def architecture(name: str, options: dict[str, Any]) -> Any:

@@ -10,8 +10,8 @@ from seqloom.cli_inform import cite, doctor, list_
 from seqloom.cli_monitor import monitor
 from seqloom.cli_options import SWEEP, Given, OnFlag, TimeText, each_of, split_names, whole_numbers
 from seqloom.cli_output import Answer, Stream, Workers, number, table
-from seqloom.cli_predict import predict
-from seqloom.cli_train import architecture, evaluate, inferred_task, train
+from seqloom.cli_predict import evaluate, predict
+from seqloom.cli_train import architecture, inferred_task, train
 from seqloom.core import registry
 
 

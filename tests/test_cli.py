@@ -185,9 +185,10 @@ def test_a_digit_gets_a_label(call, trained, tmp_path):
     assert max(one["probabilities"].values()) == one["probabilities"][one["label"]]
     (tmp_path / "lines.txt").write_text(f"{line}\n\n{line}\n")
     code, out, _ = call("predict", str(trained), "--data", str(tmp_path / "lines.txt"), "--json")
-    assert [json.loads(each)["label"] for each in out.splitlines()] == [one["label"]] * 2  # one object a line
+    found = [json.loads(each) for each in out.splitlines()]  # one object a line
+    assert found[0] == found[2] == one and found[1].keys() == {"input", "line", "error"} and found[1]["line"] == 2
     code, out, _ = call("predict", str(trained), "--data", str(tmp_path / "lines.txt"))
-    assert code == 0 and [each.split("\t")[0] for each in out.splitlines()] == [one["label"]] * 2
+    assert code == 0 and [each.split("\t")[0] for each in out.splitlines()] == [one["label"], "error", one["label"]]
 
 
 RECIPE = """

@@ -16,12 +16,14 @@ from seqloom.data.formats import (
     NAMED,
     Column,
     delimited,
+    is_table,
     json_lines,
     names_delimited,
     names_json,
     names_parquet,
     parquet,
 )
+from seqloom.data.inputs import BLANK, Line, read_lines
 from seqloom.data.lines import TextFile, check_readable, file_digest
 from seqloom.data.records import Reject
 
@@ -182,6 +184,35 @@ def read_table(
     cells = {column: [cells[i] for _, cells in kept] for i, column in enumerate(columns)}
     lines = np.array([line for line, _ in kept], dtype=np.int64)
     return Table(rows.path, cells, lines, rows.rejects, rows.rows_in, rows.header, rows.quoted, rows.digest)
+
+
+def read_inputs(
+    path: str | Path,
+    column: Column,
+    *,
+    encoding: str = "utf-8",
+    header: bool | None = None,
+    delimiter: str | None = None,
+) -> Iterator[Line | Reject]:
+    """Give the cell of a column in each row of a table, and of a file that is none each line, but blank ones.
+
+    What cannot be used is a Reject, a blank line with the reason BLANK.
+
+    Args:
+        path: the file; its name, or that there is a delimiter, tells whether it is a table.
+        column: of a table: name, or number from 0.
+        encoding, header, delimiter: as of `read_table`.
+
+    Raises:
+        ValueError: the file cannot be read, or has no such column.
+    """
+    if not is_table(path, delimiter):
+        for line in read_lines(path, encoding):
+            blank = isinstance(line, Line) and not line.strip()
+            yield Reject(line.line, BLANK) if blank else line
+        return
+    for record in Rows(path, [column], encoding=encoding, header=header, delimiter=delimiter).every():
+        yield record if isinstance(record, Reject) else Line(record[1][0], record[0])
 
 
 def column_names(

@@ -1,4 +1,4 @@
-"""What a user asks a trained run: the lines of a text file or the rows of a table, in their order, none left out.
+"""What a user asks a trained run: the lines of a text file in their order, none left out; tables in `data.files`.
 
 What cannot be read stands in its place as a Reject, so that answers stand beside what they answer.
 """
@@ -7,8 +7,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Self
 
-from seqloom.data.files import Rows
-from seqloom.data.formats import Column, is_table
 from seqloom.data.lines import TextFile
 from seqloom.data.records import TOO_LONG, Reject
 from seqloom.data.text import split_lines
@@ -47,32 +45,3 @@ def read_lines(path: str | Path, encoding: str = "utf-8") -> Iterator[Line | Rej
             yield Reject(number, "a NUL byte")
         else:
             yield Line("".join(split_lines(line)), number)
-
-
-def read_inputs(
-    path: str | Path,
-    column: Column,
-    *,
-    encoding: str = "utf-8",
-    header: bool | None = None,
-    delimiter: str | None = None,
-) -> Iterator[Line | Reject]:
-    """Give the cell of a column in each row of a table, and of a file that is none each line, but blank ones.
-
-    What cannot be used is a Reject, a blank line with the reason BLANK.
-
-    Args:
-        path: the file; its name, or that there is a delimiter, tells whether it is a table.
-        column: of a table: name, or number from 0.
-        encoding, header, delimiter: as of `read_table`.
-
-    Raises:
-        ValueError: the file cannot be read, or has no such column.
-    """
-    if not is_table(path, delimiter):
-        for line in read_lines(path, encoding):
-            blank = isinstance(line, Line) and not line.strip()
-            yield Reject(line.line, BLANK) if blank else line
-        return
-    for record in Rows(path, [column], encoding=encoding, header=header, delimiter=delimiter).every():
-        yield record if isinstance(record, Reject) else Line(record[1][0], record[0])

@@ -1,6 +1,6 @@
 """A trained run, opened again: its experiment and its best weights; to be asked, and to be scored on its examples."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -24,6 +24,7 @@ from seqloom.train.record import fingerprints
 
 ANSWERS = 5  # likeliest classes shown of a prediction
 _CHUNK = 32  # inputs answered at a time
+_ALIKE = ("task", "model", "split", "metric", "better")  # scores of runs that differ in one have no mean
 _SHOWN = 12  # trainings that a message names
 
 
@@ -177,6 +178,23 @@ def runs_of(run: Path) -> list[Path]:
     """Return the runs in a directory: itself, or those that a recipe of several experiments numbered."""
     numbered = [path.parent for path in run.glob(f"[0-9]*/{RUN}") if path.parent.name.isdecimal()]
     return [run] if (run / RUN).exists() or not numbered else sorted(numbered, key=lambda path: int(path.name))
+
+
+def mean_scores(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return what the scores of several runs have in common, and the means of their metrics and floors; JSON values.
+
+    Runs of several tasks, models or metrics have no mean: {} and None. "examples" is how many were scored in all.
+    """
+    alike = {key: runs[0][key] for key in _ALIKE if all(each[key] == runs[0][key] for each in runs)}
+    names = list(runs[0]["metrics"])
+    fit = len(alike) == len(_ALIKE) and all(list(each["metrics"]) == names for each in runs)
+    return {
+        **alike,
+        "examples": sum(each["examples"] for each in runs),
+        "floor": float(np.mean([each["floor"] for each in runs])) if fit else None,
+        "metrics": {name: float(np.mean([each["metrics"][name] for each in runs])) for name in names} if fit else {},
+        "notices": [f"{each['run']}: {notice}" for each in runs for notice in each["notices"]],
+    }
 
 
 def load(run: Path) -> Trained:

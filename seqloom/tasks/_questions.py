@@ -8,8 +8,8 @@ from typing import Any, Literal
 import numpy as np
 import pydantic
 
-from seqloom.data.files import Table, read_table
-from seqloom.data.inputs import BLANK, Line, read_inputs
+from seqloom.data.files import Table, read_inputs, read_table
+from seqloom.data.inputs import BLANK, Line
 from seqloom.data.records import Reject
 from seqloom.data.splits import keys
 from seqloom.data.tokens import BPE, Bytes, Tokenizer

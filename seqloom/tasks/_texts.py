@@ -12,8 +12,8 @@ import pydantic
 from seqloom.core.spec import to_data
 from seqloom.data.batches import Packed
 from seqloom.data.cache import Prepared, Workplace, prepared
-from seqloom.data.files import Rows
-from seqloom.data.inputs import Line, read_inputs
+from seqloom.data.files import Rows, read_inputs
+from seqloom.data.inputs import Line
 from seqloom.data.records import Reject
 from seqloom.data.splits import conflicting, grouped, repeated, without
 from seqloom.data.spool import TextTable, encode_texts, evenly, read_texts

@@ -10,8 +10,9 @@ import numpy as np
 import pydantic
 
 from seqloom.data.batches import Examples, shuffled, stream
+from seqloom.data.files import read_inputs
 from seqloom.data.formats import Column, is_table
-from seqloom.data.inputs import Line, read_inputs, read_lines
+from seqloom.data.inputs import Line, read_lines
 from seqloom.data.pairs import Codec, Pairs, dictionary
 from seqloom.data.parallel import Kept, Parallel, by_source, read_pairs, read_parallel, without
 from seqloom.data.records import Reject

@@ -204,10 +204,10 @@ def test_word_segmentation_has_one_label_without_a_name(tmp_path: Path) -> None:
     assert read.sentences[0].spans == [Span(0, 3, "_"), Span(3, 4, "_")] and read.scheme == "bmes"
 
 
-def test_inputs_are_read_from_columns_json_lines_or_lines_of_text(tmp_path: Path) -> None:
+def test_inputs_are_read_from_columns_json_or_lines_and_what_is_none_has_its_place(tmp_path: Path) -> None:
     text = tmp_path / "a.txt"
-    text.write_text("Peter lives in U.K.\n\nHe is.\n")
-    assert [s.tokens for s in read_tokens(text)] == [["Peter", "lives", "in", "U.K."], ["He", "is", "."]]
+    text.write_text("Peter lives in U.K.\n\nHe\u2028is.\n")
+    assert [s.tokens for s in read_tokens(text)] == [["Peter", "lives", "in", "U.K."], [], ["He", "is", "."]]
     assert [s.tokens for s in read_tokens(columns(tmp_path / "b.txt", [["a O", "b S-X"], ["c O"]]))] == [
         ["a", "b"],
         ["c"],
@@ -216,11 +216,15 @@ def test_inputs_are_read_from_columns_json_lines_or_lines_of_text(tmp_path: Path
     lines = tmp_path / "d.jsonl"
     lines.write_text('{"tokens": ["a b", "c"]}\n{"text": "d e"}\n')
     assert [s.tokens for s in read_tokens(lines)] == [["a b", "c"], ["d", "e"]]
-    lines.write_text('{"tokens": 3}\n')
-    with pytest.raises(ValueError, match="line 1.*not a list of texts"):
-        read_tokens(lines)
-    with pytest.raises(ValueError, match="line 1: no token in column 2 of 1"):
-        read_tokens(tmp_path / "c.conll", token=2)
+    lines.write_text('{"tokens": 3}\n{"text": ""}\n\n{"text": "a"}\n')
+    *broken, sound = read_tokens(lines)
+    reasons = ["'tokens' is not a list of texts that are not empty", "no token in it", "the line is blank"]
+    assert broken == list(enumerate(reasons, 1)) and sound.tokens == ["a"]
+    broken, sound = read_tokens(columns(tmp_path / "e.conll", [["a x", "b"], ["c y"]]), token=1)
+    assert broken == (2, "no token in column 1 of 1") and sound.tokens == ["y"]
+    (tmp_path / "f.conll").write_bytes(b"a\nb\0\n\nc\n")
+    broken, sound = read_tokens(tmp_path / "f.conll")
+    assert broken == (2, "a NUL byte") and sound.tokens == ["c"]
 
 
 def test_text_is_cut_where_it_can_be_put_together_again() -> None:

@@ -30,7 +30,7 @@ def named(data: Interactions) -> dict[str, list[str]]:
 
 
 def test_lines_are_users_with_their_items_in_order(tmp_path: Path) -> None:
-    data = read_lines(written(tmp_path, "7 a b a\n\n9  c\tb \n"))
+    data = read_lines(written(tmp_path, "7 a b\u2028a\n\n9  c\tb \n"))
     assert named(data) == {"7": ["a", "b", "a"], "9": ["c", "b"]}
     assert (data.items, data.rows_in, data.rejects, len(data)) == (["a", "b", "c"], 2, [], 5)
 

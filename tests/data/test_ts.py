@@ -94,8 +94,8 @@ def test_rows_to_predict_come_with_their_lines_whatever_their_label(tmp_path: Pa
     assert [line for line, _ in found] == [7, 8] and found[1][1].tolist() == [[5, 6]]
     unlabelled = ts(tmp_path, "1,2:3,4\n", HEADER.replace("true a b", "false"))
     assert next(iter(rows_of(unlabelled)))[1].tolist() == [[1, 3], [2, 4]]
-    with pytest.raises(ValueError, match="line 7: channel 1: 'x' is no number"):
-        list(rows_of(ts(tmp_path, "x:1:a\n")))
+    broken, sound = rows_of(ts(tmp_path, "x:1:a\n1:2:a\n"))
+    assert broken == (7, "channel 1: 'x' is no number") and sound[0] == 8
 
 
 def test_missing_values_lie_on_a_line_between_their_neighbours() -> None:

@@ -241,10 +241,12 @@ def test_answers_need_no_data_and_lead_back_to_the_text(tmp_path: Path) -> None:
     task = Answer(data=squad_file(tmp_path / "a.json", towns(20)))
     opened = task.open()
     restored = Interface.restored(task, json.loads(json.dumps(opened.interface())))
-    context = "  Town3 has\t3 bridges. " + "It is old. " * 400
+    context = "  Town3 has\t3\u2028bridges. " + "It is old. " * 400
     lines = tmp_path / "asked.jsonl"
-    lines.write_text(json.dumps({"question": "How many bridges has Town3?", "context": context}) + "\n\n")
-    (item,) = restored.coding.items(lines)  # type: ignore[misc]
+    rows = [{"question": "How many bridges has Town3?", "context": context}, {"question": "Why?", "context": ""}]
+    lines.write_text("\n\n".join(json.dumps(row, ensure_ascii=False) for row in rows) + "\n")
+    item, blank, empty = restored.coding.items(lines)  # type: ignore[misc]
+    assert blank == (2, "the line is blank") and empty.line == 3 and "no question with a context" in empty.reason
     (answer,) = restored.coding.answers(model_of(restored), [item])  # type: ignore[misc]
     assert answer["answer"] == context[answer["start"] : answer["end"]] != "" and 0 < answer["probability"] <= 1
     assert [item["question"] for item in restored.coding.items(tmp_path / "a.json")][:1] == ["Who built Town0?"]  # type: ignore[misc]

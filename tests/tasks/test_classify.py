@@ -128,7 +128,7 @@ def test_texts_of_one_token_are_learnt_and_answered(tmp_path: Path) -> None:
     assert set(opened.train.lengths) == {1} and opened.train.batch(np.arange(3)).inputs.shape == (3, 1)
 
 
-def test_inputs_to_answer_are_a_tables_texts_or_a_files_lines(tmp_path: Path) -> None:
+def test_inputs_to_answer_are_a_tables_texts_or_a_files_lines_and_what_is_none_has_its_place(tmp_path: Path) -> None:
     opened = Classify(data=csv_file(tmp_path / "a.csv", rows(40)), tokens="bytes").open()
     items = opened.coding.items
     assert items is not None
@@ -138,14 +138,12 @@ def test_inputs_to_answer_are_a_tables_texts_or_a_files_lines(tmp_path: Path) ->
     (tmp_path / "asked.jsonl").write_text('{"text": "one"}\n{"text": "two"}\n')
     assert list(items(tmp_path / "asked.jsonl")) == ["one", "two"]
     (tmp_path / "asked.txt").write_text("one\n\n  two, three\n")
-    assert list(items(tmp_path / "asked.txt")) == ["one", "  two, three"]
-    for content, message in [
-        ("id,text\n1,one\n2,\n3,two\n", "line 3 cannot be used: column 'text' is empty"),
-        ("id,txt\n1,one\n", "no column 'text'"),
-    ]:
-        asked.write_text(content)
-        with pytest.raises(ValueError, match=message):
-            list(items(asked))
+    assert list(items(tmp_path / "asked.txt")) == ["one", (2, "the line is blank"), "  two, three"]
+    asked.write_text("id,text\n1,one\n2,\n3,two\n")
+    assert list(items(asked)) == ["one", (3, "column 'text' is empty"), "two"]
+    asked.write_text("id,txt\n1,one\n")
+    with pytest.raises(ValueError, match="no column 'text'"):
+        list(items(asked))
 
 
 def test_rejects_are_listed_with_their_file_and_counted(tmp_path: Path) -> None:

@@ -183,11 +183,12 @@ def test_questions_to_answer_are_read_from_tables_and_from_lines(tmp_path: Path)
     coding = task.open().coding
     (tmp_path / "lines.txt").write_text("first?\n\nsecond?\n", encoding="utf-8")
     assert coding.items is not None and coding.answers is not None
-    assert list(coding.items(tmp_path / "lines.txt")) == ["first?", "second?"]
+    assert list(coding.items(tmp_path / "lines.txt")) == ["first?", (2, "the line is blank"), "second?"]
     assert list(coding.items(Path(task.data))) == [question for question, _, _ in questions(60)]
     (tmp_path / "broken.csv").write_text("text\n" + "fine\n" * 2000 + '" "\n', encoding="utf-8")
+    assert list(coding.items(tmp_path / "broken.csv"))[-2:] == ["fine", (2002, "column 'text' is empty")]
     with pytest.raises(ValueError, match="line 2002 cannot be used"):
-        list(coding.items(tmp_path / "broken.csv"))
+        task.replace(oos_data=str(tmp_path / "broken.csv")).open()
     with pytest.raises(ValueError, match="question 2 is empty"):
         coding.answers(model_of(task.open()), ["a", "  "])
 
