@@ -53,7 +53,7 @@ class TextFile:
         Raises:
             ValueError: the file is damaged or not in its encoding; the message names the first wrong byte.
         """
-        return self._passed(_bounded)
+        return self._passed(partial(_bounded, ends=self._newline or "\r\n"))
 
     def pieces(self) -> Iterator[str]:
         """Give the text as it comes, some characters at a time. Raises as lines do."""
@@ -138,12 +138,12 @@ class _Hashed(io.BufferedIOBase):
         return found
 
 
-def _bounded(text: io.TextIOWrapper) -> Iterator[str | None]:
+def _bounded(text: io.TextIOWrapper, ends: str) -> Iterator[str | None]:
     read = partial(text.readline, LONGEST)
     for line in iter(read, ""):
-        if len(line) < LONGEST or line[-1] in "\r\n":
+        if len(line) < LONGEST or line[-1] in ends:
             yield line
             continue
-        while line and line[-1] not in "\r\n":
+        while line and line[-1] not in ends:
             line = read()
         yield None
