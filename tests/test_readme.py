@@ -33,6 +33,20 @@ def test_a_page_s_command_parses(command):
     build(words).parse_args(words, exit_on_error=False, print_error=False)
 
 
+def test_commands_of_the_readme_are_complete_and_monitor_a_run_that_one_of_them_makes():
+    from seqloom.tasks.converse import Converse
+
+    lines = re.findall(r"^\$ seqloom (.*?)(?: *#.*)?$", (ROOT / "README.md").read_text(), re.MULTILINE)
+    given = next(line.split()[2:] for line in lines if line.startswith("compare converse"))
+    assert Converse(**{name[2:]: value for name, value in zip(given[::2], given[1::2], strict=True)}).intent
+    run = next(line.split()[1] for line in lines if line.startswith("monitor"))
+    out, task, model = run.rsplit("/", 2)
+    made = next(line for line in lines if line.startswith("compare --data") and line.endswith(f"--out {out}"))
+    models = re.search(r"--models (\S+)", made)[1].split(",")
+    seeds = int(re.search(r"--seeds (\d+)", made)[1])
+    assert task == "classify" and model in {f"{name}-{seed}" for name in models for seed in range(seeds)}
+
+
 def test_targets_named_in_pages_are_in_the_makefile():
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     named = set(re.findall(r"(?:^\$ |`)make ([a-z]+)", "\n".join(p.read_text() for p in PAGES), re.MULTILINE))

@@ -134,6 +134,8 @@ def explain(owner: str, error: pydantic.ValidationError) -> str:
     for problem in error.errors():
         where = ".".join(str(part) for part in (owner, *problem["loc"]))
         message = problem["msg"].removeprefix("Value error, ")
+        if problem["type"] == "missing":
+            message = f"missing; give it, on the command line as --{str(problem['loc'][-1]).replace('_', '-')}"
         given = problem.get("input", PydanticUndefined)
         # a field that is absent, or a rule between several fields, has no one value to show
         shown = "" if problem["type"] == "missing" or not problem["loc"] else f" = {given!r}"

@@ -10,10 +10,9 @@ from typing import Any
 import duckdb
 
 from seqloom.core.registry import nearest
+from seqloom.data.columns import Column, NoColumn
 from seqloom.data.lines import TextFile
 from seqloom.data.records import TOO_LONG, Record, Reject, Survey, fits_quotes, read_enclosed, read_plain, survey
-
-Column = str | int  # a name, or a number from 0
 
 DELIMITERS = {".csv": ",", ".tsv": "\t", ".tab": "\t"}
 NAMED = (".jsonl", ".ndjson", ".json", ".parquet")  # formats whose columns have names and no numbers
@@ -104,7 +103,7 @@ def _place(path: Path, column: Column, first: list[str], width: int, delimiter: 
     if isinstance(column, int):
         if 0 <= column < width:
             return column
-        raise ValueError(f"no column {column} in '{path}': it has {width}, numbered 0 to {width - 1}")
+        raise NoColumn(column, path, f": it has {width}, numbered 0 to {width - 1}")
     names = [name.strip() for name in first]
     if names.count(column) > 1:
         raise ValueError(f"'{path}' has {names.count(column)} columns '{column}'; give each a name of its own")
@@ -116,11 +115,11 @@ def _place(path: Path, column: Column, first: list[str], width: int, delimiter: 
     raise _no_column(path, column, names, advice + "If it has no header, give column numbers, from 0")
 
 
-def _no_column(path: Path, column: Column, names: list[str], advice: str) -> ValueError:
+def _no_column(path: Path, column: Column, names: list[str], advice: str) -> NoColumn:
     hint = nearest(str(column), names)
     hint = hint if "Did you mean" in hint else "."
     shown = ", ".join(f"'{name[:40]}'" for name in names[:_SHOWN]) + ", …" * (len(names) > _SHOWN)
-    return ValueError(f"no column '{column}' in '{path}'{hint} Its columns: {shown}. {advice}".rstrip())
+    return NoColumn(column, path, f"{hint} Its columns: {shown}. {advice}")
 
 
 def names_delimited(path: Path, encoding: str, header: bool, delimiter: str) -> list[Column]:

@@ -4,6 +4,7 @@ from typing import Any, ClassVar, Literal, Self
 
 import pydantic
 
+from seqloom.data.columns import chosen_by
 from seqloom.tasks._extracting import extraction_coding, open_extraction
 from seqloom.tasks._selecting import open_selection, selection_coding
 from seqloom.tasks.task import Coding, Opened, Task
@@ -77,6 +78,7 @@ class Answer(Task):
             raise ValueError("data, dev and test must be of one kind: all .json with passages, or all tables of pairs")
         return self
 
+    @chosen_by("question", "candidate", "label")
     def open(self, seed: int = 0) -> Opened:
         """Read the files, split, learn the words from the training split, and encode all.
 

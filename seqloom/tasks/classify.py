@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple, Self
 
+from seqloom.data.columns import chosen_by
 from seqloom.data.folders import Kind, kind_of
 from seqloom.tasks._clips import Filmed, clips_coding, open_clips
 from seqloom.tasks._labelled import Labelled, refuse_settings
@@ -59,6 +60,7 @@ class Classify(Texts, Series, Seen, Filmed, Sounds, Task):
         "arXiv:1508.07909",
     )
 
+    @chosen_by("text", "label")
     def open(self, seed: int = 0) -> Opened:
         """Read the data, split them, and learn from the training examples how they become inputs.
 

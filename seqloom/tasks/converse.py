@@ -5,6 +5,7 @@ from typing import Any, ClassVar, Literal, Self
 
 import pydantic
 
+from seqloom.data.columns import chosen_by
 from seqloom.tasks._intents import Intents, intents_coding, open_intents
 from seqloom.tasks._questions import Questions
 from seqloom.tasks._replies import Replies, open_replies, replies_coding
@@ -70,6 +71,7 @@ class Converse(Intents, Replies, Task):
                 raise ValueError(f"{name} has no effect with objective={self.objective}: leave it out")
         return self
 
+    @chosen_by("text", "intent", "answer")
     def open(self, seed: int = 0) -> Opened:
         """Read the tables, split the rows, learn the tokens from the training rows, and encode all.
 

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal, NamedTuple, Self
 import numpy as np
 import pydantic
 
+from seqloom.data.columns import chosen_by
 from seqloom.data.formats import Column
 from seqloom.data.series import Series, read_series
 from seqloom.data.splits import by_time
@@ -111,6 +112,7 @@ class Forecast(Task):
         Head(horizon=self.horizon, quantiles=self.quantiles, loss=self.loss)
         return self
 
+    @chosen_by("time", "target", "covariates")
     def open(self, seed: int = 0) -> Opened:
         """Read the series, split them by time, standardise by the training part; nothing depends on the seed.
 

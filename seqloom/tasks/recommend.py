@@ -10,6 +10,7 @@ import pydantic
 import torch
 
 from seqloom.data.batches import Examples
+from seqloom.data.columns import chosen_by
 from seqloom.data.formats import is_table
 from seqloom.data.interactions import (
     Histories,
@@ -83,6 +84,7 @@ class Recommend(Task):
     delimiter: str | None = None  # what separates a table's cells; None: by the file's name
     allow_rejects: bool = False  # go on with more than 0.1 % of the rows unusable
 
+    @chosen_by("user", "item", "time")
     def open(self, seed: int = 0) -> Opened:
         """Read the interactions and leave each user's last two items out; the split does not depend on the seed.
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from seqloom.core.types import IGNORED
 from seqloom.data.audio import sound_files
 from seqloom.data.batches import Batch
+from seqloom.data.columns import chosen_by
 from seqloom.data.connected import DIGITS, SPEAKER, joined
 from seqloom.data.files import column_names, read_table
 from seqloom.data.formats import Column
@@ -87,6 +88,7 @@ class Transcribe(Listening, Task):
             raise ValueError(f"least {self.least} is more than most {self.most}: an utterance has at least that many")
         return self
 
+    @chosen_by("file_column", "text_column", "apart")
     def open(self, seed: int = 0) -> Opened:
         """Hear the recordings, split them, learn the characters from the training transcripts, and encode all.
 

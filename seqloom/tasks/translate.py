@@ -10,6 +10,7 @@ import numpy as np
 import pydantic
 
 from seqloom.data.batches import Examples, shuffled, stream
+from seqloom.data.columns import chosen_by
 from seqloom.data.files import read_inputs
 from seqloom.data.formats import Column, is_table
 from seqloom.data.inputs import Line, read_lines
@@ -99,6 +100,7 @@ class Translate(Task):
             raise ValueError("length_penalty compares beams, and beams is 1: leave it out, or give more beams")
         return self
 
+    @chosen_by("source", "target")
     def open(self, seed: int = 0) -> Opened:
         """Read the pairs, part them, learn the tokens from training, and encode all.
 
