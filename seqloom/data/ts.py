@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from seqloom.data.files import NO_VALUE, check_rejects
+from seqloom.data.files import NO_VALUE, check_rejects, column_names
 from seqloom.data.folders import Filed, check_files
 from seqloom.data.formats import DELIMITERS
 from seqloom.data.records import Reject
@@ -22,6 +22,7 @@ from seqloom.data.text import decode, digest, read_bytes, split_lines
 
 MISSING = NO_VALUE | {"?", ""}
 
+_FEW = 3  # cells of a row that may be an ordinary table without a header
 _LARGEST = float(np.finfo(np.float32).max)
 _DIRECTIVES = {  # of a header, in lower case; what is not needed is read over
     *("problemname", "timestamps", "missing", "univariate", "dimensions", "dimension", "equallength", "serieslength"),
@@ -122,6 +123,10 @@ def read_folder(filed: Filed, folder: Path, allow_rejects: bool = False) -> Seri
 def read_series(path: Path) -> np.ndarray:
     """Return the values (T, C) of one csv or tsv: a row a step, a column a channel; a first row of names is left out.
 
+    Names are also the numbers of the columns from 0, as pandas writes them: in a first row that is just these, of three
+    columns or more, or where no value of the file is spelt as a whole number. So is its index, a first column without a
+    name that numbers the rows from 0.
+
     Raises:
         ValueError: it cannot be read, has no number, or rows of different lengths.
     """
@@ -131,7 +136,9 @@ def read_series(path: Path) -> np.ndarray:
         rows = [(reader.line_num, cells) for cells in reader if any(map(str.strip, cells))]
     except csv.Error as error:
         raise ValueError(f"line {reader.line_num}: {error}") from None
-    if rows and not any(map(_is_value, rows[0][1])):
+    if _has_index([cells for _, cells in rows]) and len(rows[0][1]) > 1:
+        rows = [(line, cells[1:]) for line, cells in rows]
+    if rows and (not any(map(_is_value, rows[0][1])) or _numbers_columns([cells for _, cells in rows])):
         rows = rows[1:]
     if not rows:
         raise ValueError(f"'{path}' has no row of numbers")
@@ -210,7 +217,7 @@ def _header(path: Path, lines: list[str]) -> _Header:
 
 def _read_header(path: Path, said: dict[str, list[str]], data: int) -> _Header:
     def flag(name: str) -> bool:
-        return said.get(name, ["false"])[:1] == ["true"]
+        return [word.lower() for word in said.get(name, [])[:1]] == ["true"]
 
     if flag("timestamps"):
         raise ValueError(f"'{path}' has time stamps, which are not read: write values alone, evenly spaced")
@@ -244,6 +251,24 @@ def _row(line: str, header: _Header, channels: int | None) -> tuple[np.ndarray, 
     if header.length is not None and len(found) != header.length:
         raise ValueError(f"{len(found)} steps where the header says that all have {header.length}")
     return found, label
+
+
+def _numbers_columns(rows: list[list[str]]) -> bool:
+    """Return whether the first row numbers the columns."""
+    if len(rows) < 2 or [cell.strip() for cell in rows[0]] != [str(number) for number in range(len(rows[0]))]:
+        return False
+    return len(rows[0]) >= 3 or not any(cell.strip().lstrip("-").isdecimal() for row in rows[1:] for cell in row)
+
+
+def _has_index(rows: list[list[str]]) -> bool:
+    """Return whether the first column numbers the rows below a header that leaves it unnamed."""
+    return len(rows) > 1 and [row[0].strip() for row in rows] == ["", *map(str, range(len(rows) - 1))]
+
+
+def is_rows_of_series(path: Path) -> bool:
+    """Tell whether a table's first row is of numbers alone: a series a line with its label, as UCR's .tsv files are."""
+    names = column_names(path, header=True)
+    return len(names) > _FEW and all(_is_value(str(name)) for name in names)
 
 
 def _is_value(cell: str) -> bool:

@@ -3,8 +3,9 @@
 from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple, Self
 
-from seqloom.data.columns import chosen_by
+from seqloom.data.columns import NoColumn, chosen_by
 from seqloom.data.folders import Kind, kind_of
+from seqloom.data.ts import is_rows_of_series
 from seqloom.tasks._clips import Filmed, clips_coding, open_clips
 from seqloom.tasks._labelled import Labelled, refuse_settings
 from seqloom.tasks._pictures import Seen, open_pictures, pictures_coding
@@ -28,6 +29,12 @@ _OTHERS: dict[Kind, _Other] = {
     "series": _Other(Series, open_series, series_coding),
     "sounds": _Other(Sounds, open_sounds, sounds_coding),
 }
+
+
+_SERIES = (
+    ": its first row is of numbers alone. Is it a series a line, the label first, as .tsv files of the UCR archive are?"
+    " Give the archive's .ts file, or write one: @classLabel true and the classes, @data, then 1.5,2.5,...:label a line"
+)
 
 
 class Classify(Texts, Series, Seen, Filmed, Sounds, Task):
@@ -74,7 +81,14 @@ class Classify(Texts, Series, Seen, Filmed, Sounds, Task):
                 raise ValueError(f"'{self.data}' holds {kind} and '{path}' {found}; give the same kind")
         other = _OTHERS.get(kind)
         refuse_settings(self, kind, (other.settings if other is not None else Texts).__dataclass_fields__)
-        return other.open(self, seed) if other is not None else open_texts(self, seed)
+        if other is not None:
+            return other.open(self, seed)
+        try:
+            return open_texts(self, seed)
+        except NoColumn as error:
+            if not is_rows_of_series(error.path):
+                raise
+            raise NoColumn(error.column, error.path, _SERIES) from None
 
     def coding(self, encoding: Any) -> Coding:
         """Return the coding of other kinds than texts as they say; the tokens' from their tokenizer's JSON values."""

@@ -7,40 +7,41 @@ import pytest
 
 from seqloom.core.spec import resolve
 from seqloom.data.columns import NoColumn, chosen_by
-from seqloom.tasks.answer import Answer
 from seqloom.tasks.classify import Classify
-from seqloom.tasks.converse import Converse
-from seqloom.tasks.forecast import Forecast
-from seqloom.tasks.recommend import Recommend
 from seqloom.tasks.task import Task
-from seqloom.tasks.translate import Translate
 
 
 @pytest.mark.parametrize(
     ("task", "settings", "column", "option"),
     [
-        (Classify, {"label": "stars"}, "'stars'", "--label"),
-        (Translate, {"source": "0", "target": "7"}, "7", "--target"),
-        (Answer, {"question": "text", "candidate": "reply"}, "'reply'", "--candidate"),
-        (Converse, {"intent": "category"}, "'category'", "--intent"),
-        (Recommend, {"user": "text", "item": "song", "time": ""}, "'song'", "--item"),
-        (Forecast, {"time": "date"}, "'date'", "--time"),
-        (Forecast, {"covariates": ("holiday",)}, "'holiday'", "--covariates"),
+        ("classify", {"label": "stars"}, "'stars'", "--label"),
+        ("translate", {"source": "0", "target": "7"}, "7", "--target"),
+        ("answer", {"question": "text", "candidate": "reply"}, "'reply'", "--candidate"),
+        ("converse", {"intent": "category"}, "'category'", "--intent"),
+        ("recommend", {"user": "text", "item": "song", "time": ""}, "'song'", "--item"),
+        ("forecast", {"time": "date"}, "'date'", "--time"),
+        ("forecast", {"covariates": ("holiday",)}, "'holiday'", "--covariates"),
     ],
     ids=["label", "target", "candidate", "intent", "item", "time", "covariates"],
 )
 def test_a_missing_column_is_told_with_its_option(
-    tmp_path: Path, task: type[Task], settings: dict[str, Any], column: str, option: str
+    tmp_path: Path, task: str, settings: dict[str, Any], column: str, option: str
 ) -> None:
     (tmp_path / "a.csv").write_text("text,n\na,1\nb,2\n")
     with pytest.raises(ValueError, match=rf"no column {column} \({option}\) in '.*a.csv'"):
-        task(data=str(tmp_path / "a.csv"), **settings).open()
+        resolve(Task, {"name": task, "data": str(tmp_path / "a.csv"), **settings}).open()
 
 
 def test_a_missing_column_of_json_lines_is_told_with_its_option(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text('{"text": "a"}\n')
     with pytest.raises(ValueError, match=r"no column 'label' \(--label\) in"):
         Classify(data=str(tmp_path / "a.jsonl")).open()
+
+
+def test_a_table_of_series_is_told_from_one_of_texts(tmp_path: Path) -> None:
+    (tmp_path / "X_TRAIN.tsv").write_text("1\t0.5\t1.5\t2.5\n2\t0.1\t0.2\tNaN\n")
+    with pytest.raises(ValueError, match=r"no column 'text' \(--text\) in .*the label first, as .tsv files of the UCR"):
+        Classify(data=str(tmp_path / "X_TRAIN.tsv")).open()
 
 
 def test_a_column_that_no_setting_chooses_is_told_without_an_option() -> None:

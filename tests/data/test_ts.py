@@ -123,6 +123,34 @@ def test_a_csv_is_a_series_with_or_without_a_row_of_names(tmp_path: Path) -> Non
             read_series(tmp_path / "c.csv")
 
 
+@pytest.mark.parametrize("true", ["true", "True", "TRUE"])
+def test_true_in_a_header_is_read_in_any_case(tmp_path: Path, true: str) -> None:
+    header = f"@univariate {true}\n@classLabel {true} a b\n@data\n"
+    assert read_ts(ts(tmp_path, "1,2:a\n", header)).labels == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("text", "shape"),
+    [
+        pytest.param("0,1\n1.0,2.5\n3.0,4.0\n", (2, 2), id="floats"),
+        pytest.param("0\n1.0\n-2.5\n", (2, 1), id="one_channel"),
+        pytest.param("0,1,2\n5,6,7\n", (1, 3), id="three_channels"),
+        pytest.param(",0,1\n0,1.5,2.5\n1,3.0,4.0\n", (2, 2), id="index"),
+        pytest.param(",a\n0,7\n1,9\n", (2, 1), id="index_and_names"),
+        pytest.param(",0\n1,0\n2,0\n", (3, 2), id="no_index"),
+        pytest.param("0,1\n1,0\n0,1\n", (3, 2), id="whole_values"),
+        pytest.param("0\n1\n2\n", (3, 1), id="whole_values_of_one_channel"),
+        pytest.param("0,2\n1.5,2.5\n", (2, 2), id="no_numbering"),
+        pytest.param("0,1\n", (1, 2), id="one_row"),
+    ],
+)
+def test_a_row_and_a_column_that_number_the_others_are_no_values(
+    tmp_path: Path, text: str, shape: tuple[int, int]
+) -> None:
+    (tmp_path / "a.csv").write_text(text, encoding="utf-8")
+    assert read_series(tmp_path / "a.csv").shape == shape
+
+
 def test_a_folder_of_series_has_labels_by_subfolder_and_refuses_other_channels(tmp_path: Path) -> None:
     for name, text in (("up/1.csv", "1,1\n2,2\n"), ("up/2.csv", "1,0\n"), ("down/1.csv", "2,2\n1,1\n")):
         (tmp_path / name).parent.mkdir(exist_ok=True)
