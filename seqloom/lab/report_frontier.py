@@ -57,7 +57,7 @@ def _frontier(task: TaskVerdict, shown: list[Entry], styles: Mapping[str, Style]
     d.text(d.x_range[1], d.height - 6, "time to within 1 % of its own best (log scale)", anchor="end")
     if task.floor is not None and y.low <= task.floor <= y.high:
         d.parts.append(f'<path class="floor" d="M{d.left} {y(task.floor):.1f}H{d.x_range[1]}"/>')
-        d.text(d.x_range[1], y(task.floor) - 5, f"floor {words.number(task.floor)}", anchor="end")
+        d.text(d.x_range[1], y(task.floor) - 5, f"floor {words.scored(task.metric, task.floor)}", anchor="end")
     _stairs(d, [e for m in task.frontier for e in shown if e.model == m], x, y)
     most = max((e.peak_bytes.value for e in shown if e.peak_bytes), default=1.0)
     heavy_first = sorted(shown, key=lambda e: -(e.peak_bytes.value if e.peak_bytes else 0))

@@ -161,7 +161,7 @@ def floors(run: Run) -> Table:
             name,
             words.metric(task["metric"]),
             task["better"] + " is better",
-            words.number(task["floor"]) if isinstance(task.get("floor"), int | float) else "not known",
+            words.scored(task["metric"], task["floor"]) if isinstance(task.get("floor"), int | float) else "not known",
             str(task.get("floor_of", "")),
         ]
         for name, task in run["tasks"].items()

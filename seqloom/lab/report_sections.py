@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from seqloom.lab import wording, words
@@ -141,7 +142,7 @@ def results_table(verdict: Verdict, styles: Mapping[str, Style], rows: Rows) -> 
 
 
 def _group(task: TaskVerdict) -> str:
-    floor = "" if task.floor is None else f", floor {words.number(task.floor)}"
+    floor = "" if task.floor is None else f", floor {words.scored(task.metric, task.floor)}"
     return f"{task.name}: {words.metric(task.metric)}, {task.better} is better{floor}"
 
 
@@ -153,7 +154,7 @@ def _order(entry: Entry, task: TaskVerdict) -> tuple[bool, float]:
 def _against_floor(entry: Entry, task: TaskVerdict) -> str:
     if entry.quality is None or task.floor is None:
         return "not known"
-    floor = words.number(task.floor)
+    floor = words.scored(task.metric, task.floor)
     if entry.above_floor is None:
         return f"{floor}, but no interval"
     return "clearly better" if entry.above_floor else "not clearly better"
@@ -163,7 +164,7 @@ def _other_scores(entry: Entry, task: TaskVerdict, rows: Rows) -> str:
     here = [r for r in rows if r.labels.get("task") == task.name and r.labels.get("model") == entry.model]
     names = dict.fromkeys(r.what for r in here if r.labels.get("split") == "test" and r.what != task.metric)
     found = [(name, estimate(here, name, split="test")) for name in names]
-    return "; ".join(f"{words.metric(n)} {words.number(e.value)}" for n, e in found if e)
+    return "; ".join(f"{words.metric(n)} {words.scored(n, e.value)}" for n, e in found if e)
 
 
 def curves(verdict: Verdict, styles: Mapping[str, Style], rows: Rows) -> list[Figure]:
@@ -185,7 +186,7 @@ def _curve(n: int, task: TaskVerdict, styles: Mapping[str, Style], rows: Rows) -
         points = sorted((Point(float(r.labels["train_s"]), r.value) for r in mine), key=lambda p: p.x)
         drawn.append(Line(e.title, styles[e.model], points, faint=any(line.name == e.title for line in drawn)))
         for p in thin(points, shown + 1)[1:] or points:
-            table.append([e.title, words.clip(str(seed)), words.seconds(p.x), words.number(p.y)])
+            table.append([e.title, words.clip(str(seed)), words.seconds(p.x), words.scored(task.metric, p.y)])
             marks.append(styles[e.model])
     metric = words.metric(task.metric)
     note = f"At most {shown} points of each curve; the raw data below hold more."
@@ -194,7 +195,7 @@ def _curve(n: int, task: TaskVerdict, styles: Mapping[str, Style], rows: Rows) -
         f"{task.name}: validation {metric}",
         f"Over seconds of its own training; {task.better} is better. One line a seed, the first seed strong.",
         Axis("training time", words.seconds),
-        Axis(f"validation {metric}", words.number),
+        Axis(f"validation {metric}", partial(words.scored, task.metric)),
         drawn,
         Table(["model", "seed", "time", metric], table, marks, note),
     )

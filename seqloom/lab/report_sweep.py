@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from seqloom.lab import wording, words
@@ -84,7 +85,7 @@ def _figure(name: str, sweep: Sweep, tasks: list[TaskVerdict], styles: Mapping[s
             [
                 _read(value),
                 *(_cell(found.get(m)) for m in styles),
-                "not known" if task.floor is None else words.number(task.floor),
+                "not known" if task.floor is None else words.scored(task.metric, task.floor),
             ]
             for value, found, task in zip(sweep.values, entries, tasks, strict=True)
         ],
@@ -94,7 +95,7 @@ def _figure(name: str, sweep: Sweep, tasks: list[TaskVerdict], styles: Mapping[s
         f"{sweep.title}: {metric} over {over}",
         f"Test scores with 95 % intervals, trained anew at each number; {tasks[0].better} is better.",
         Axis(over, _read, marks=sweep.values),
-        Axis(metric, words.number),
+        Axis(metric, partial(words.scored, tasks[0].metric)),
         drawn,
         table,
     )

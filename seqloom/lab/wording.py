@@ -25,9 +25,10 @@ class Change(NamedTuple):
 def score(entry: Entry) -> str:
     """Return a model's test score with its interval in words."""
     quality = entry.quality
-    return (
-        f"{words.number(quality.value)} {words.span(quality.low, quality.high)}".strip() if quality else "not measured"
-    )
+    if quality is None:
+        return "not measured"
+    interval = words.span_scored(entry.metric, quality.low, quality.high)
+    return f"{words.scored(entry.metric, quality.value)} {interval}".strip()
 
 
 def faster(choice: Entry, rival: Entry) -> str:
@@ -62,12 +63,13 @@ def answer(
     """
     if not scored:
         return "No verdict: no model was tested."
-    metric = words.metric(scored[0].metric)
+    name = scored[0].metric
+    metric, trivial = words.metric(name), "unknown height" if floor is None else words.scored(name, floor)
     if choice is None:
         best = f"{scored[0].title}: {score(scored[0])}"
-        return f"No verdict: no model clearly beats the floor of {_floor(floor)} {metric} at this budget ({best})."
+        return f"No verdict: no model clearly beats the floor of {trivial} {metric} at this budget ({best})."
     if rival is None:
-        return f"Only the {choice.title} was tested: {metric} {score(choice)}, floor {_floor(floor)}."
+        return f"Only the {choice.title} was tested: {metric} {score(choice)}, floor {trivial}."
     if either:
         tail = " or in time to it" if choice.time_s and rival.time_s else ""
         return f"Use the {choice.title} or the {rival.title}: no difference in {metric}{tail} was shown at this budget."
@@ -76,8 +78,8 @@ def answer(
         return f"Use the {choice.title}: {gain}, and no difference in {metric} was shown."
     assert choice.quality is not None and rival.quality is not None
     return (
-        f"Use the {choice.title}: {metric} {words.number(choice.quality.value)} against "
-        f"{words.number(rival.quality.value)} for the {rival.title}"
+        f"Use the {choice.title}: {metric} {words.scored(name, choice.quality.value)} against "
+        f"{words.scored(name, rival.quality.value)} for the {rival.title}"
         f"{', though no difference was shown at this budget' if equal else ''}."
     )
 
@@ -194,7 +196,3 @@ def overall(decided: Sequence[tuple[str, str, str]]) -> str:
 def _half(estimate: Estimate) -> float:
     assert estimate.low is not None and estimate.high is not None
     return (estimate.high - estimate.low) / 2
-
-
-def _floor(floor: float | None) -> str:
-    return "unknown height" if floor is None else words.number(floor)

@@ -32,6 +32,7 @@ TITLES = {
 _LETTERS = frozenset(
     ("auroc", "bleu", "cer", "crps", "ece", "f1", "hr", "mae", "map", "mase", "mrr", "mse", "ndcg", "wer")
 )
+_OF_A_HUNDRED = frozenset(("bleu", "chrf"))  # from 0 to 100, so that .923 would read as a share
 _SPELT = {"chrf": "chrF", "oos": "out-of-scope"}
 DASH = "\N{EN DASH}"
 
@@ -59,6 +60,18 @@ def number(value: float, digits: int | None = None) -> str:
         return f"{value:.1e}"
     text = f"{value:,.{digits}f}"
     return text.replace("0.", ".", 1) if text.startswith(("0.", "-0.")) else text
+
+
+def scored(name: str, value: float) -> str:
+    """Return a value of a metric: as `number`, but 0.92 where the metric goes from 0 to 100, as BLEU does."""
+    return f"{value:.2f}" if name in _OF_A_HUNDRED and math.isfinite(value) else number(value)
+
+
+def span_scored(name: str, low: float | None, high: float | None) -> str:
+    """Return an interval of a metric's values in brackets, or nothing where none was measured."""
+    if low is None or high is None or name not in _OF_A_HUNDRED:
+        return span(low, high)
+    return f"({scored(name, low)} {DASH} {scored(name, high)})"
 
 
 def span(low: float | None, high: float | None) -> str:

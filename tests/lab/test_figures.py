@@ -52,4 +52,7 @@ def test_quantities_read_as_people_write_them():
         "4.0e-05",
         "-.500",
     ]
+    assert [words.scored(name, 0.923) for name in ("bleu", "chrf", "accuracy")] == ["0.92", "0.92", ".923"]
+    assert words.span_scored("bleu", 0.8, 1.04) == f"(0.80 {words.DASH} 1.04)"
+    assert words.span_scored("f1", 0.8, 1.04) == words.span(0.8, 1.04) and words.span_scored("bleu", None, 1.0) == ""
     assert words.listing(["a", "b", "c"]) == "a, b and c"

@@ -48,6 +48,13 @@ def test_where_time_overlaps_too_either_will_do():
     assert "none for accuracy, none for time" in found.confidence
 
 
+def test_scores_of_a_hundred_are_not_written_as_shares_of_one():
+    run = make_run({"pairs": {"metric": "bleu", "floor": 0.923}})
+    rows = scored("pairs", "gru", 0.9, 0.1, metric="bleu") + scored("pairs", "transformer", 0.8, 0.1, metric="bleu")
+    sentence = verdict(run, rows).sentence
+    assert "the floor of 0.92 BLEU" in sentence and "0.90 (0.80 – 1.00)" in sentence
+
+
 def test_touching_intervals_overlap():
     rows = scored("digits", "gru", 0.50, 0.125) + scored("digits", "transformer", 0.75, 0.125)
     assert "no difference" in verdict(make_run(), rows).sentence
