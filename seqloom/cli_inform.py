@@ -46,7 +46,7 @@ def _plans() -> dict[str, Any]:
     known = registry.catalog("parallel")
     return {
         axis.name: {
-            "summary": f"{axis.doc} (in the library; train runs on one process in this version)",
+            "summary": axis.doc,
             "strategy": axis.name,
         }
         for axis in registry.read_class("parallel/plan.py", "Plan").fields

@@ -6,8 +6,8 @@ from typing import Any
 from seqloom.core import runtime
 
 
-def plan_of(text: str | None, workers: int | None, task: str | None, run: Path | None) -> Any:
-    """Return the plan that is asked for: in words, by a number of processes, by a recipe, or by a run to go on with.
+def plan_of(text: str | None, workers: int | None, run: Path | None) -> Any:
+    """Return the plan that is asked for: in words, by a number of processes, or by a run to go on with; None: no plan.
 
     Raises:
         ValueError: the words name no plan, or it is for another number of processes.
@@ -15,22 +15,19 @@ def plan_of(text: str | None, workers: int | None, task: str | None, run: Path |
     from seqloom.train.directory import RUN, read_record
 
     count = workers if workers is not None else runtime.worker().workers
-    recipe = task is not None and task.endswith(".py") and Path(task).is_file()
     goes_on = run is not None and (run / RUN).exists()
-    if text is None and workers is None and count == 1 and not recipe and not goes_on:
+    if text is None and workers is None and count == 1 and not goes_on:
         return None
     from seqloom.core.spec import resolve
     from seqloom.parallel.plan import Plan
-    from seqloom.train.recipe import read_recipe
 
     if text is not None:
         plan = Plan.parse(text)
     elif count > 1 or workers is not None:
         plan = resolve(Plan, {"data": count})
-    elif goes_on and run is not None:
-        plan = resolve(Plan, read_record(run).get("plan", {}))
     else:
-        plan = read_recipe(Path(str(task)))[0].plan
+        assert run is not None
+        plan = resolve(Plan, read_record(run).get("plan", {}))
     reasons = plan.why_not(plan.processes if workers is None else workers)
     if reasons:
         raise ValueError("; ".join(reasons))

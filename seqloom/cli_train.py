@@ -70,14 +70,18 @@ def train(
     """
     from seqloom.train.directory import RUN
 
-    laid = plan_of(plan, workers, task, out if resume else None)
+    laid = plan_of(plan, workers, out if resume else None)
     if laid is not None and laid.processes > 1 and runtime.worker().workers == 1:
         return Workers(laid.processes, restarts)
     length = {"--steps": steps, "--epochs": epochs, "--budget": budget}
     how = {"checkpoint_every": checkpoint_every, "resume": resume, "overwrite": overwrite}
     if task is not None and task.endswith(".py"):
         said = {"--model": model, **length, "--parameters": parameters, "--evaluate-every": evaluate_every}
-        return _recipe(Path(task), {**said, "--seed": seed, "--from": begin}, given, laid, out, how)
+        experiments = _recipe(Path(task), {**said, "--seed": seed, "--from": begin}, given, laid)
+        processes = experiments[0].plan.processes
+        if processes > 1 and runtime.worker().workers == 1:
+            return Workers(processes, restarts)
+        return _studied(Path(task), experiments, out or Path("runs") / Path(task).stem, how)
     opened = None
     sizes = {"parameters": parameters, "evaluate_every": evaluate_every}
     held = resume and out is not None and (out / RUN).exists()
@@ -149,8 +153,8 @@ def _trained(experiment: Any, opened: Any, where: Path, how: dict[str, Any]) -> 
     return Answer(data, "\n".join(lines))
 
 
-def _recipe(path: Path, said: dict[str, Any], given: Given, plan: Any, out: Path | None, how: dict[str, Any]) -> Answer:
-    """Train the experiments of a recipe: one in the run directory, several in directories of it, by number.
+def _recipe(path: Path, said: dict[str, Any], given: Given, plan: Any) -> list[Any]:
+    """Return the experiments of a recipe, under the plan that is asked for, if one is.
 
     Raises:
         ValueError: no such recipe, or an option that the recipe itself says.
@@ -162,9 +166,11 @@ def _recipe(path: Path, said: dict[str, Any], given: Given, plan: Any, out: Path
     if extra:
         raise ValueError(f"{', '.join(extra)}: a recipe says all of its runs; change it in a copy of '{path}'")
     experiments = read_recipe(path)
-    if plan is not None:
-        experiments = [each.replace(plan=plan) for each in experiments]
-    where = out or Path("runs") / path.stem
+    return experiments if plan is None else [each.replace(plan=plan) for each in experiments]
+
+
+def _studied(path: Path, experiments: list[Any], where: Path, how: dict[str, Any]) -> Answer:
+    """Train the experiments of a recipe: one in the run directory, several in directories of it, by number."""
     if len(experiments) == 1:
         return _trained(experiments[0], None, where, how)
     answers = [_trained(each, None, where / str(number), how) for number, each in enumerate(experiments)]

@@ -73,7 +73,7 @@ class AttentionMixer(SequenceMixer):
         inner = (spec.kv_heads or spec.heads) * self.head_width
         self.enter = Linear(width, width + 2 * inner, bias=spec.bias)  # q | k | v
         self.out = Linear(width, width)
-        cut = Cut(0, parts=3 if self.shared == 1 else (self.shared, 1, 1))
+        cut = Cut(0, 3 if self.shared == 1 else (self.shared, 1, 1), each=self.head_width)
         self.split = {"enter.weight": cut, "out.weight": Cut(1), "out.bias": "once"}
         if spec.bias:
             self.split["enter.bias"] = cut

@@ -61,8 +61,8 @@ class CrossMixer(MemoryMixer):
         self.enter = Linear(width, 2 * width, bias=spec.bias)  # k | v, of the memory
         self.out = Linear(width, width)
         self.split = {
-            "query.weight": Cut(0),
-            "enter.weight": Cut(0, parts=2),
+            "query.weight": Cut(0, each=self.head_width),
+            "enter.weight": Cut(0, parts=2, each=self.head_width),
             "out.weight": Cut(1),
             "out.bias": "once",
         }

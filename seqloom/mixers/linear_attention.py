@@ -46,11 +46,14 @@ class LinearAttention(MixerSpec):
 class LinearAttentionMixer(SequenceMixer):
     """The module. The state is (S,), (B, H, K, 1, V + 1), the last column n."""
 
-    split = {"enter.weight": Cut(0, parts=3), "out.weight": Cut(1), "out.bias": "once"}
-
     def __init__(self, spec: LinearAttention, width: int) -> None:
         super().__init__()
         self.head_width, self.chunk = width // spec.heads, spec.chunk
+        self.split = {
+            "enter.weight": Cut(0, parts=3, each=self.head_width),
+            "out.weight": Cut(1),
+            "out.bias": "once",
+        }
         self.enter = Linear(width, 3 * width, bias=False)  # q | k | v
         self.out = Linear(width, width)
 

@@ -49,19 +49,19 @@ class RelativeMixer(SequenceMixer):
     """The module. The state is Entries: keys and values of the last `memory` steps."""
 
     carry = "fold"
-    split = {
-        "enter.weight": Cut(0, parts=3),
-        "distance.weight": Cut(0),
-        "content": Cut(0),
-        "place": Cut(0),
-        "out.weight": Cut(1),
-        "out.bias": "once",
-    }
 
     def __init__(self, spec: Relative, width: int) -> None:
         super().__init__()
         self.causal, self.memory = spec.causal, spec.memory
         self.head_width = width // spec.heads
+        self.split = {
+            "enter.weight": Cut(0, parts=3, each=self.head_width),
+            "distance.weight": Cut(0),
+            "content": Cut(0),
+            "place": Cut(0),
+            "out.weight": Cut(1),
+            "out.bias": "once",
+        }
         self.enter = Linear(width, 3 * width, bias=False)  # q | k | v
         self.distance = Linear(width, width, bias=False)  # W_r
         self.content = nn.Parameter(torch.zeros(width))  # u

@@ -96,7 +96,7 @@ class SSDMixer(SequenceMixer):
         nn.init.uniform_(self.key_conv_weight, -bound, bound)
         with torch.no_grad():
             self.step_bias.copy_(small_steps(spec.heads))
-        cut_keys: Cut | Literal["copy"] = "copy" if spec.groups == 1 else Cut(0, parts=2)
+        cut_keys: Cut | Literal["copy"] = "copy" if spec.groups == 1 else Cut(0, 2, each=spec.state_size)
         split: dict[str, Cut | Literal["copy", "once"]] = {
             "enter.weight": Cut(0, parts=2),
             "keys.weight": cut_keys,

@@ -23,11 +23,18 @@ from seqloom.ops.tape import Tape, Unrecorded, Vector
 class Cut:
     """How a tensor axis may cut a parameter: along `dim`, which holds `parts` fused matrices, each cut alike.
 
-    Parts of unequal size are given by their sizes, or by any numbers in the same proportion.
+    Parts of unequal size are given by their sizes, or by any numbers in the same proportion. What stays together, such
+    as the entries of a head, is `each`.
     """
 
     dim: int
     parts: int | tuple[int, ...] = 1
+    each: int = 1
+
+    def units(self, size: int) -> int:
+        """Return of how many units the smallest part of an axis of this size consists: ranks must divide it."""
+        shares = self.parts if isinstance(self.parts, tuple) else (1,) * self.parts
+        return size // sum(shares) // self.each
 
 
 # "copy": whole on every rank; "once": whole, but added on one rank only (a bias behind a sum over ranks)

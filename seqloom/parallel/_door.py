@@ -4,12 +4,14 @@ Counted are calls and payload bytes of this process: of a reduction the tensor, 
 message what is sent. What a backend does with a call (a ring's steps, say) is its own affair.
 """
 
+import contextlib
 import json
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from time import perf_counter
 from typing import Any, NamedTuple
 
 import torch
@@ -33,11 +35,21 @@ class Traffic:
 
     calls: Counter[tuple[str, str]] = field(default_factory=Counter)
     bytes: Counter[tuple[str, str]] = field(default_factory=Counter)
+    waited_s: float = 0.0  # in calls that return when others have done their part
 
     def add(self, axis: str, operation: str, tensor: Tensor) -> None:
         """Count one call."""
         self.calls[axis, operation] += 1
         self.bytes[axis, operation] += tensor.numel() * tensor.element_size()
+
+    @contextlib.contextmanager
+    def waiting(self) -> Generator[None, None, None]:
+        """Count the time inside as waiting."""
+        began = perf_counter()
+        try:
+            yield
+        finally:
+            self.waited_s += perf_counter() - began
 
     def counts(self) -> dict[str, dict[str, Count]]:
         """Return axis -> operation -> Count."""
@@ -66,7 +78,8 @@ class Axis:
         """Return the sum over the axis, in the tensor given."""
         if self.size > 1:
             self.traffic.add(self.name, "sum", tensor)
-            dist.all_reduce(tensor, group=self.group)
+            with self.traffic.waiting():
+                dist.all_reduce(tensor, group=self.group)
         return tensor
 
     def sum_later(self, tensor: Tensor) -> "torch.futures.Future[Tensor]":
@@ -82,7 +95,8 @@ class Axis:
             return tensor[None]
         self.traffic.add(self.name, "gather", tensor)
         whole = tensor.new_empty((self.size, *tensor.shape))
-        dist.all_gather_into_tensor(whole.view(-1), tensor.contiguous().view(-1), group=self.group)
+        with self.traffic.waiting():
+            dist.all_gather_into_tensor(whole.view(-1), tensor.contiguous().view(-1), group=self.group)
         return whole
 
     def scatter_sum(self, tensor: Tensor) -> Tensor:
@@ -91,21 +105,29 @@ class Axis:
             return tensor[0]
         self.traffic.add(self.name, "scatter_sum", tensor)
         part = torch.empty_like(tensor[0])
-        dist.reduce_scatter_tensor(part.view(-1), tensor.contiguous().view(-1), group=self.group)
+        with self.traffic.waiting():
+            dist.reduce_scatter_tensor(part.view(-1), tensor.contiguous().view(-1), group=self.group)
         return part
 
     def send(self, tensors: Sequence[Tensor], to: int) -> None:
         """Send tensors to the process at an index of the axis; it must receive as many, of these shapes."""
         for tensor in tensors:
             self.traffic.add(self.name, "send", tensor)
-            dist.send(tensor.contiguous(), self.ranks[to], group=self.group)
+            with self.traffic.waiting():
+                dist.send(tensor.contiguous(), self.ranks[to], group=self.group)
 
     def tell(self, tensor: Tensor) -> Tensor:
         """Return the first process's tensor on all, in the tensor given."""
         if self.size > 1:
             self.traffic.add(self.name, "tell", tensor)
-            dist.broadcast(tensor, self.ranks[0], group=self.group)
+            with self.traffic.waiting():
+                dist.broadcast(tensor, self.ranks[0], group=self.group)
         return tensor
+
+    def meet(self) -> None:
+        """Wait until all are here; not counted."""
+        if self.size > 1:
+            dist.all_reduce(torch.zeros(()), group=self.group)
 
     def tell_data(self, data: Any) -> Any:
         """Return the first process's JSON data on all."""
@@ -122,7 +144,8 @@ class Axis:
         """Return tensors of the shapes and types given, from the process at an index of the axis."""
         found = [torch.empty_like(like, memory_format=torch.contiguous_format) for like in likes]
         for tensor in found:
-            dist.recv(tensor, self.ranks[source], group=self.group)
+            with self.traffic.waiting():
+                dist.recv(tensor, self.ranks[source], group=self.group)
         return found
 
 

@@ -32,12 +32,12 @@ class TensorParallel(Strategy):
                 continue
             for parameter, tensor in _own(module).items():
                 how = split[parameter]
-                if isinstance(how, Cut) and (unit := _unit(tensor, how)) % plan.tensor:
-                    indivisible.setdefault(unit, []).append(f"{name}.{parameter}")
+                if isinstance(how, Cut) and (units := how.units(tensor.shape[how.dim])) % plan.tensor:
+                    indivisible.setdefault(units, []).append(f"{name}.{parameter}")
         return [
-            f"tensor={plan.tensor} does not divide the {unit} of {listed(names)}; take a divisor of {unit}, or another "
-            "--width"
-            for unit, names in indivisible.items()
+            f"tensor={plan.tensor} does not divide the {units} of {listed(names)}; take a divisor of {units}, or "
+            "another --width or number of heads"
+            for units, names in indivisible.items()
         ]
 
     def apply(self, model: nn.Module, axis: Axis) -> None:
@@ -129,11 +129,6 @@ def splits(model: nn.Module) -> dict[str, Any]:
         if isinstance(module, SequenceMixer | ChannelMixer)
         for parameter, how in _split(module).items()
     }
-
-
-def _unit(tensor: Tensor, how: Cut) -> int:
-    shares = how.parts if isinstance(how.parts, tuple) else (1,) * how.parts
-    return tensor.shape[how.dim] // sum(shares)
 
 
 def _own(module: nn.Module) -> dict[str, Tensor]:

@@ -62,8 +62,8 @@ class Learner:
         if moments is not None:
             set_moments(dict(self.model.named_parameters()), self.optimizer, moments)
 
-    def traffic(self) -> dict[str, dict[str, Any]]:
-        """Return what this process sent to others: axis -> operation -> (calls, bytes)."""
+    def traffic(self) -> dict[str, dict[str, dict[str, int]]]:
+        """Return what this process sent to others: axis -> operation -> calls and bytes."""
         return {}
 
     def any(self, flag: bool) -> bool:
@@ -148,8 +148,8 @@ class Together(Learner):
         parts = {key: self.layout.part(name, moments[key]) for key, name in keyed.items() if name in own}
         set_moments(own, self.optimizer, parts)
 
-    def traffic(self) -> dict[str, dict[str, Any]]:
-        """Return what this process sent to others: axis -> operation -> (calls, bytes)."""
+    def traffic(self) -> dict[str, dict[str, dict[str, int]]]:
+        """Return what this process sent to others: axis -> operation -> calls and bytes."""
         counts = self.layout.mesh.traffic.counts()
         return {axis: {name: each._asdict() for name, each in found.items()} for axis, found in counts.items()}
 

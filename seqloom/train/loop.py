@@ -159,6 +159,7 @@ class Training:
         self.advance()
         course = self.course
         assert course.planned is not None
+        traffic = self.learner.traffic()
         peak_bytes = peak_step_bytes(self.learner, self.opened.train, self._devices)
         if self.best:
             self.learner.restore(self.best)
@@ -180,6 +181,7 @@ class Training:
             peak_bytes=peak_bytes,
             stopped=course.stopped,
             notices=self.notices,
+            traffic=traffic,
         )
         self._record.result(result)
         self.close()
@@ -196,8 +198,8 @@ class Training:
             return
         tensors = {"model": self.learner.weights(), "optimizer": self.learner.moments()}
         self._saved_step = self.course.step
-        if self.directory is None:
-            return  # another process writes
+        if self.directory is None:  # another process writes
+            return
         if self.best and self.course.best_step != self.course.step:
             tensors["best"] = self.best
         data = {
@@ -245,20 +247,19 @@ class Training:
 
     def _position(self, step: int) -> tuple[int, int]:
         """Return (epoch, index) of a step's batch: the whole position in the data."""
-        epoch, index = divmod(step, self.order.steps_per_epoch)
-        return epoch, index
+        return divmod(step, self.order.steps_per_epoch)
 
     def _plan_steps(self) -> None:
         """Find out how many steps the budget in seconds holds, on how many threads; training then begins untouched."""
         budget_s, course = self.experiment.budget.seconds, self.course
         assert budget_s is not None and course.step == 0
-        weights = {name: tensor.clone() for name, tensor in self.learner.weights().items()}
-        began, clock = time.perf_counter(), self.learner.clock
+        weights, clock = {name: t.clone() for name, t in self.learner.weights().items()}, self.learner.clock
+        began = clock()
         counts = [1, runtime.threads()] if self.experiment.plan.processes == 1 else [runtime.threads()]
         course.threads = faster_threads(counts, self._update, clock)
-        course.probe_s = time.perf_counter() - began
+        course.probe_s = clock() - began
         with runtime.using_threads(course.threads):
-            left_s = self.learner.told(max(budget_s - course.probe_s, budget_s / 2))
+            left_s = max(budget_s - course.probe_s, budget_s / 2)
             course.planned, spent_s = steps_within(left_s, self._update, clock)
         course.probe_s += spent_s
         self.learner.restore(weights, {})

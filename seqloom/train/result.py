@@ -93,6 +93,7 @@ class Result:
     peak_bytes: int  # of live tensors in a step of the longest rows
     stopped: bool  # early
     notices: list[str]
+    traffic: dict[str, dict[str, dict[str, int]]]  # axis -> operation -> calls and bytes that this process sent
 
 
 def time_to_quality_s(curve: list[Point], better: str, within: float = 0.01) -> float | None:

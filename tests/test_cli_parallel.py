@@ -1,0 +1,59 @@
+"""Plans on the command line: what they ask for, wrong ones, and a run of two processes from end to end."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from seqloom import cli
+from seqloom.parallel.plan import Plan
+
+SHORT = ["train", "digits", "--model=gru", "--width=8", "--steps=2"]
+
+
+@pytest.mark.parametrize(
+    ("text", "plan"),
+    [
+        ("data=2", Plan(data=2)),
+        ("data=2,pipeline=2", Plan(data=2, pipeline=2)),
+        (" pipeline = 2 , cuts=time,parts=8 ", Plan(pipeline=2, cuts="time", parts=8)),
+        ("bf16_gradients=true,data=3", Plan(data=3, bf16_gradients=True)),
+    ],
+    ids=["one axis", "two axes", "settings", "flag"],
+)
+def test_a_plan_is_read_from_words_and_says_itself(text, plan):
+    assert Plan.parse(text) == plan == Plan.parse(str(plan))
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--plan", "data"], "give names with values"),
+        (["--plan", "data=2,data=3"], "each once"),
+        (["--plan", "date=2"], "data"),
+        (["--plan", "data=0"], "data"),
+        (["--plan", "data=2", "--workers", "3"], "the plan is for 2 processes, there are 3"),
+        (["--workers", "0"], "data"),
+    ],
+    ids=["no value", "twice", "misspelt", "zero", "workers", "no workers"],
+)
+def test_a_wrong_plan_is_refused_before_anything_starts(words, said, capsys, tmp_path):
+    assert cli.run([*SHORT, *words, "--out", str(tmp_path / "run")]) == 2
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_two_processes_train_answer_once_and_leave_one_run(tmp_path):
+    out = tmp_path / "run"
+    command = [sys.executable, "-m", "seqloom", *SHORT, "--plan=data=2", "--json", "--out", str(out)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout)
+    assert answer["plan"] == "data=2" and answer["steps"] == 2
+    assert answer["traffic"]["replicas"]["sum"]["bytes"] == 2 * (4 * answer["parameters"] + 4)  # gradients, losses
+    record = json.loads((out / "run.json").read_text())
+    assert record["plan"]["data"] == 2 and "plan" not in record["experiment"]
+    assert cli.run(["evaluate", str(out)]) == 0
+    # the end is there: another plan has nothing left to do, and says the same
+    assert cli.run(["train", "--resume", "--plan=data=1", "--out", str(out)]) == 0
