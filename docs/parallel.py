@@ -1,4 +1,4 @@
-"""Write parallel_table.md: which named models each axis of a plan suits, and why not, asked of the strategies themselves.
+"""Write parallel_table.md: which named models each axis of a plan suits, and why not, asked of the strategies.
 
 python docs/parallel.py
 """

@@ -70,14 +70,15 @@ def run(words: list[str]) -> int:
             stream(answer, as_json="--json" in flags)
         return 0
     except KeyboardInterrupt:
-        return fail(f"stopped.{resume_hint(words)}", STOPPED)
+        return fail(f"stopped.{resume_hint(words)}", STOPPED, shared=True)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader left: nothing more to say to it
         return 1
     except Exception as error:  # noqa: BLE001  the program's door: every error becomes one line and an exit code
         if "--debug" in flags:
             traceback.print_exc()
-        return fail(*described(error, debug="--debug" in flags))
+        message, code = described(error, debug="--debug" in flags)
+        return fail(message, code, shared=code == 2 or isinstance(error, FloatingPointError))
 
 
 def described(error: Exception, debug: bool) -> tuple[str, int]:
@@ -111,15 +112,15 @@ def notice(text: str) -> None:
     print(f"seqloom: {text}", file=sys.stderr, flush=True)
 
 
-def fail(message: str, code: int) -> int:
+def fail(message: str, code: int, shared: bool) -> int:
     """Tell what went wrong on standard error; return the exit code.
 
-    Of several processes on a machine the first tells what all of them see: wrong usage, and being stopped.
+    Of several processes on a machine the first alone tells what all of them see.
     """
     here = runtime.worker()
-    if here.workers > 1 and code not in (2, STOPPED):
+    if here.workers > 1 and not shared:
         message = f"worker {here.rank}: {message}"
-    if here.local == 0 or code not in (2, STOPPED):
+    if here.local == 0 or not shared:
         tell(message, code)
     return code
 

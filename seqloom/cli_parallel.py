@@ -1,4 +1,4 @@
-"""The verb on plans: scale."""
+"""The verbs on plans: scale, plan."""
 
 from pathlib import Path
 from typing import Any
@@ -93,6 +93,62 @@ def scale(
         )
     cases = by_case(rows)
     return Answer({"machine": describe(runtime.device()).facts(), "rows": cases}, _table(cases))
+
+
+def plan(
+    *,
+    check: str | None = None,
+    model: str = "gpt",
+    parameters: int = 100_000,
+    given: Given,
+) -> Answer:
+    """Check a plan without its machines: every process of it runs a step here, and all must call alike.
+
+    Parameters
+    ----------
+    check
+        such as data=8,tensor=8: for any number of processes
+    model
+        which architecture (seqloom list models)
+    parameters
+        of the model, token table aside; a small one shows the same
+    """
+    from seqloom.lab.scale import suited
+    from seqloom.parallel.check import check as run
+    from seqloom.parallel.plan import Plan
+
+    if check is None:
+        raise ValueError("name a plan: seqloom plan --check data=8,tensor=8")
+    chosen = Plan.parse(check)
+    asked = architecture(model, given.model)
+    if "layers" not in given.model and getattr(asked, "layers", chosen.pipeline) < chosen.pipeline:
+        asked = asked.replace(layers=chosen.pipeline)
+    spec, reasons = suited(asked, chosen, parameters, vocabulary=64)
+    if reasons:
+        raise ValueError("; ".join(reasons))
+    found = run(spec, chosen)
+    sent = {axis: {name: each._asdict() for name, each in calls.items()} for axis, calls in found.traffic.items()}
+    data = {
+        "plan": str(chosen),
+        "model": model,
+        "processes": found.processes,
+        "agree": not found.disagreements,
+        "disagreements": found.disagreements,
+        "traffic": sent,
+    }
+    verdict = "all call alike" if not found.disagreements else "they would wait for ever"
+    rows = [
+        [axis, name, number(each["calls"]), number(each["bytes"], "bytes")]
+        for axis, calls in sent.items()
+        for name, each in calls.items()
+    ]
+    lines = [f"{chosen}: {found.processes} processes of {model}, {verdict}.", *found.disagreements]
+    lines += [
+        "",
+        "What the process that sends most sends in a step:",
+        table(["axis", "operation", "calls", "sent"], rows),
+    ]
+    return Answer(data, "\n".join(lines))
 
 
 def _table(cases: list[dict[str, Any]]) -> str:

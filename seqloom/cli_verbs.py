@@ -10,7 +10,7 @@ from seqloom.cli_inform import cite, doctor, list_
 from seqloom.cli_monitor import monitor
 from seqloom.cli_options import SWEEP, Given, OnFlag, TimeText, each_of, split_names, whole_numbers
 from seqloom.cli_output import Answer, Stream, Workers, number, table
-from seqloom.cli_parallel import scale
+from seqloom.cli_parallel import plan, scale
 from seqloom.cli_predict import evaluate, predict
 from seqloom.cli_train import architecture, inferred_task, train
 from seqloom.core import registry
@@ -245,6 +245,7 @@ VERBS: dict[str, tuple[Callable[..., Answer | Stream | Workers], tuple[str, ...]
     "monitor": (monitor, ()),
     "bench": (bench, ("model",)),
     "scale": (scale, ("model",)),
+    "plan": (plan, ("model",)),
     "report": (report, ()),
     "list": (list_, ()),
     "doctor": (doctor, ()),

@@ -44,6 +44,17 @@ def test_a_wrong_plan_is_refused_before_anything_starts(words, said, capsys, tmp
     assert not (tmp_path / "run").exists()
 
 
+def test_a_plan_of_many_processes_is_checked_without_them(capsys):
+    assert cli.run(["plan", "--check", "data=2,pipeline=3", "--model", "gru", "--parameters", "5000", "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["processes"] == 6 and answer["agree"] and answer["disagreements"] == []
+    assert answer["traffic"]["pipeline"]["send"]["bytes"] > 0
+    assert cli.run(["plan", "--check", "pipeline=3", "--model", "gru", "--layers", "2"]) == 2
+    assert "at most pipeline=2" in capsys.readouterr().err
+    assert cli.run(["plan"]) == 2
+    assert "name a plan" in capsys.readouterr().err
+
+
 def test_two_processes_train_answer_once_and_leave_one_run(tmp_path):
     out = tmp_path / "run"
     command = [sys.executable, "-m", "seqloom", *SHORT, "--plan=data=2", "--json", "--out", str(out)]

@@ -130,8 +130,11 @@ def _measured(
 def suited(architecture: Architecture, plan: Plan, parameters: int, vocabulary: int) -> tuple[ModelSpec, list[str]]:
     """Return the architecture as a model of tokens of about so many parameters, and why a plan does not suit it.
 
-    Where the plan's degrees do not divide its width, the next larger width that they do is taken.
+    Where the plan's degrees do not divide its heads and its width, more heads and the next larger width are taken.
     """
+    heads = getattr(architecture, "heads", 0)
+    if heads % plan.tensor:
+        architecture = architecture.replace(heads=math.lcm(heads, plan.tensor))
     frontend, head = Tokens(vocabulary=vocabulary), NextToken(vocabulary=vocabulary)
     source = frontend if architecture.needs == "source" else None
     fitted = fit_width(architecture, frontend, head, True, parameters, source)

@@ -29,6 +29,15 @@ class Count(NamedTuple):
     bytes: int
 
 
+class Call(NamedTuple):
+    """One call through the door."""
+
+    axis: str
+    operation: str
+    bytes: int
+    peer: int | None  # index on the axis of the process that is sent to or received from; None: all of it
+
+
 @dataclass
 class Traffic:
     """What went through the door, by axis and operation."""
@@ -36,11 +45,18 @@ class Traffic:
     calls: Counter[tuple[str, str]] = field(default_factory=Counter)
     bytes: Counter[tuple[str, str]] = field(default_factory=Counter)
     waited_s: float = 0.0  # in calls that return when others have done their part
+    log: list[Call] | None = None  # every call in its order, where one is wanted
 
-    def add(self, axis: str, operation: str, tensor: Tensor) -> None:
+    def add(self, axis: str, operation: str, tensor: Tensor, peer: int | None = None) -> None:
         """Count one call."""
+        self.note(axis, operation, tensor, peer)
         self.calls[axis, operation] += 1
         self.bytes[axis, operation] += tensor.numel() * tensor.element_size()
+
+    def note(self, axis: str, operation: str, tensor: Tensor, peer: int | None = None) -> None:
+        """Write a call down, if there is a log."""
+        if self.log is not None:
+            self.log.append(Call(axis, operation, tensor.numel() * tensor.element_size(), peer))
 
     @contextlib.contextmanager
     def waiting(self) -> Generator[None, None, None]:
@@ -112,7 +128,7 @@ class Axis:
     def send(self, tensors: Sequence[Tensor], to: int) -> None:
         """Send tensors to the process at an index of the axis; it must receive as many, of these shapes."""
         for tensor in tensors:
-            self.traffic.add(self.name, "send", tensor)
+            self.traffic.add(self.name, "send", tensor, to)
             with self.traffic.waiting():
                 dist.send(tensor.contiguous(), self.ranks[to], group=self.group)
 
@@ -144,6 +160,7 @@ class Axis:
         """Return tensors of the shapes and types given, from the process at an index of the axis."""
         found = [torch.empty_like(like, memory_format=torch.contiguous_format) for like in likes]
         for tensor in found:
+            self.traffic.note(self.name, "receive", tensor, source)
             with self.traffic.waiting():
                 dist.recv(tensor, self.ranks[source], group=self.group)
         return found

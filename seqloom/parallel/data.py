@@ -27,7 +27,9 @@ class DataParallel(Strategy):
         """Leave the model as it is: `replicated` sums the gradients of what computes the loss."""
 
 
-def replicated(objective: nn.Module, axis: Axis, bucket_mb: float = BUCKET_MB, bf16: bool = False) -> nn.Module:
+def replicated(
+    objective: nn.Module, axis: Axis, bucket_mb: float = BUCKET_MB, bf16: bool = False, partly: bool = False
+) -> nn.Module:
     """Return what computes a loss so that its gradients are summed over an axis, bucket by bucket.
 
     Args:
@@ -35,6 +37,7 @@ def replicated(objective: nn.Module, axis: Axis, bucket_mb: float = BUCKET_MB, b
         axis: along which the parts add up to the loss.
         bucket_mb: size of a bucket in MB.
         bf16: send gradients in bfloat16: half the bytes, and three digits.
+        partly: whether some parameters may have no part in the loss here, as on a stage of a pipeline.
     """
     if axis.size == 1:
         return objective
@@ -44,6 +47,7 @@ def replicated(objective: nn.Module, axis: Axis, bucket_mb: float = BUCKET_MB, b
         bucket_cap_mb=bucket_mb,
         gradient_as_bucket_view=True,
         forward_sync_buffers=False,
+        find_unused_parameters=partly,
     )
     wrapped.register_comm_hook(None, _hook(axis, bf16))
     return wrapped

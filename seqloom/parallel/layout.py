@@ -50,7 +50,8 @@ class Layout:
         self.parameters = {_WRAPPED.sub("", name): part for name, part in model.named_parameters()}
         self._held = self._owners()
         objective = Objective(model, self.mesh, plan.parts, plan.cuts)
-        self._objective = replicated(objective, self.mesh.replicas, plan.bucket_mb, plan.bf16_gradients)
+        partly = plan.pipeline > 1
+        self._objective = replicated(objective, self.mesh.replicas, plan.bucket_mb, plan.bf16_gradients, partly)
 
     def share(self, rows: np.ndarray) -> np.ndarray:
         """Return this process's share of a batch's rows; others of its replica have the same."""

@@ -53,7 +53,9 @@ class PipelineParallel(Strategy):
         for part in everywhere:
             for parameter in part.parameters():
                 also_summed(parameter, "pipeline")
-        whole.frontend.requires_grad_(first or (tied and last) or (bool(whole.encoder) and shared))
+        whole.frontend.requires_grad_(first or (bool(whole.encoder) and shared))
+        if tied and last:
+            whole.table.requires_grad_()  # of the frontend the last stage uses the tied vectors alone
         whole.head.requires_grad_(last)
         backbone.norm.requires_grad_(last)
 

@@ -94,6 +94,10 @@ def test_axes_go_together(name: str, plan: Plan) -> None:
     hold(spec(name), plan)
 
 
+def test_what_a_stage_does_not_use_of_a_tied_frontend_holds_nobody_up() -> None:
+    hold(spec("gpt"), Plan(data=2, pipeline=2, parts=2))  # positions are learnt, and only the first stage adds them
+
+
 @pytest.mark.parametrize("plan", [Plan(sequence=2), Plan(data=2, sequence=2), Plan(pipeline=2)], ids=said)
 def test_a_label_of_the_whole_row_is_learnt_from_all_parts(plan: Plan) -> None:
     hold(spec("gru", "labels"), plan)

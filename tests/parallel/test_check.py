@@ -1,0 +1,55 @@
+"""A plan checked without its machines: all processes call alike, what is sent is awaited, what is wrong is found."""
+
+import pytest
+
+from seqloom.core.registry import catalog
+from seqloom.core.spec import resolve
+from seqloom.lab.scale import suited
+from seqloom.parallel import pipeline
+from seqloom.parallel.check import Checked, check
+from seqloom.parallel.plan import Plan
+from seqloom.zoo.architecture import Architecture
+
+
+def checked(name: str, plan: Plan) -> Checked:
+    spec, reasons = suited(resolve(Architecture, {"name": name}), plan, 30_000, 16)
+    assert not reasons
+    return check(spec, plan)
+
+
+CAUSAL = [name for name in catalog("zoo") if resolve(Architecture, name).needs != "future"]
+
+
+@pytest.mark.parametrize("name", CAUSAL)
+def test_all_processes_of_a_plan_of_all_axes_call_alike(name: str) -> None:
+    layers = {"pipeline": 2} if name != "hierarchical" else {}
+    found = checked(name, Plan(data=2, sequence=2, **layers))
+    assert found.processes == 8 and found.disagreements == []
+    assert found.traffic["replicas"]["sum"].calls >= 2  # gradients, and the loss
+
+
+@pytest.mark.parametrize("name", ["gpt", "lstm", "seq2seq"])
+def test_tensor_goes_with_data_and_pipeline(name: str) -> None:
+    assert checked(name, Plan(data=2, tensor=2, pipeline=2)).disagreements == []
+
+
+def test_64_processes_are_checked_in_one() -> None:
+    found = checked("gpt", Plan(data=8, tensor=8))
+    assert found.processes == 64 and found.disagreements == []
+
+
+def test_a_process_that_calls_otherwise_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    keep = pipeline.handed
+
+    def drops(anchor, parts, axis, to):
+        return anchor if axis.index == 0 else keep(anchor, parts, axis, to)
+
+    monkeypatch.setattr(pipeline, "handed", drops)
+    found = checked("gru", Plan(pipeline=2))
+    assert any("sends 0 messages to 1, which awaits 4" in said for said in found.disagreements)
+
+
+def test_a_plan_that_does_not_suit_is_refused_with_its_reasons() -> None:
+    spec, _ = suited(resolve(Architecture, {"name": "gru", "layers": 2}), Plan(), 4000, 16)
+    with pytest.raises(ValueError, match="leaves stages without a block"):
+        check(spec, Plan(pipeline=5))
