@@ -10,8 +10,8 @@ version = release = seqloom.__version__
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 source_suffix = {".md": "markdown"}
 # tables that are included in pages
-tables = ["models_table.md", "parallel_table.md", "results/kernels_tables.md", "results/tasks_table.md"]
-exclude_patterns = ["_build", *tables]
+tables = ["models_table.md", "parallel_table.md", "span_table.md"]
+exclude_patterns = ["_build", *tables, "results/kernels_tables.md", "results/tasks_table.md"]
 myst_enable_extensions = ["colon_fence", "dollarmath"]
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"

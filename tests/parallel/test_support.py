@@ -73,6 +73,14 @@ def test_a_step_under_every_plan_that_suits_equals_one_process(name: str, task: 
                 torch.testing.assert_close(gradients[key], gradient, rtol=1e-9, atol=1e-12)
 
 
-def test_the_table_is_what_the_strategies_say() -> None:
-    written = runpy.run_path(str(ROOT / "docs" / "parallel.py"))["page"]()
-    assert (ROOT / "docs" / "parallel_table.md").read_text(encoding="utf-8") == written, "run python docs/parallel.py"
+@pytest.mark.parametrize(
+    ("script", "function", "name"),
+    [
+        ("parallel.py", "page", "parallel_table.md"),
+        ("span.py", "page", "span_table.md"),
+        ("span.py", "picture", "span.svg"),
+    ],
+)
+def test_the_page_is_what_strategies_and_costs_say(script: str, function: str, name: str) -> None:
+    written = runpy.run_path(str(ROOT / "docs" / script))[function]()
+    assert (ROOT / "docs" / name).read_text(encoding="utf-8") == written, f"run python docs/{script}"
