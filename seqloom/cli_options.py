@@ -52,12 +52,12 @@ def task_named_in(words: list[str]) -> str | None:
 
 
 def models_named_in(words: list[str]) -> list[str]:
-    """Return the models that --model or --models name, before parsing; all of them when neither is given."""
+    """Return the models that --model or --models name, before parsing and without sizes; all when neither is given."""
     for index, word in enumerate(words):
         option, equals, value = word.partition("=")
         if option in ("--model", "--models"):
             value = value if equals else "".join(words[index + 1 : index + 2])
-            return split_names(value)
+            return [name.partition(":")[0] for name in split_names(value)]
     return list(registry.catalog("zoo"))
 
 

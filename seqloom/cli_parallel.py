@@ -8,6 +8,9 @@ from seqloom.cli_output import Answer, Workers, number, table
 from seqloom.cli_train import architecture
 from seqloom.core import runtime
 
+_SHOWN = 12  # plans of a table
+_CHECKED = 100_000  # parameters of the model that a check runs; a small one shows the same
+
 
 def scale(
     *,
@@ -97,40 +100,116 @@ def scale(
 
 def plan(
     *,
+    model: str = "gpt:1m",
+    length: int = 256,
+    batch: int = 32,
+    devices: int | None = None,
+    machine: str = "this",
+    vocabulary: int = 256,
     check: str | None = None,
-    model: str = "gpt",
-    parameters: int = 100_000,
     given: Given,
-) -> Answer:
-    """Check a plan without its machines: every process of it runs a step here, and all must call alike.
+) -> Answer | Workers:
+    """Predict the step time and memory of every plan for a machine, and name the best; or check one plan's messages.
 
     Parameters
     ----------
-    check
-        such as data=8,tensor=8: for any number of processes
     model
-        which architecture (seqloom list models)
-    parameters
-        of the model, token table aside; a small one shows the same
+        name, or name:size, e.g. gpt:100m (seqloom list models)
+    length
+        tokens of a row
+    batch
+        rows of a step, of all replicas together
+    devices
+        how many; without it as many as the machine has
+    machine
+        this, a known one (h200x8), or a JSON file that describes one
+    vocabulary
+        tokens
+    check
+        instead: play all processes of this plan here, e.g. data=8,tensor=8, and compare what they send
     """
+    name, _, size = model.partition(":")
+    asked = architecture(name, given.model if not size else {})
+    if size:
+        asked = asked.sized(size, **given.model)
+    if check is not None:
+        return _checked(check, asked, "layers" in given.model)
+    if devices is not None and devices < 1:
+        raise ValueError(f"devices {devices}: must be at least 1")
+    from seqloom.core.spec import to_data
+    from seqloom.lab.planner import candidates, described, predict
+    from seqloom.lab.prices import fitted, kept_bytes, measured
+    from seqloom.parallel._door import Mesh
+    from seqloom.parallel.cluster import read_cluster
+    from seqloom.parallel.plan import Plan
+    from seqloom.parallel.world import joined, naming_the_lost
+    from seqloom.zoo.architecture import count_parameters
+
+    spec = asked.standard(vocabulary)
+    if machine != "this":
+        cluster = read_cluster(machine)
+        prices = described(cluster, kept_bytes(spec))
+    elif runtime.worker().workers == 1:
+        return Workers(2, restarts=0)  # a pair, to measure what messages cost
+    else:
+        pair = Plan(data=2)
+        with joined(pair), naming_the_lost():
+            cluster = measured(spec, Mesh(pair).world, devices or runtime.cores())
+        if not runtime.worker().first:
+            return Answer({}, "")
+        prices = fitted(spec)
+    found = predict(spec, list(candidates(devices or cluster.devices, True)), batch, length, cluster, prices)
+    rows = [each._asdict() for each in found]
+    data = {
+        "best": next((row for row in rows if not row["why_not"]), None),
+        "candidates": rows,
+        "model": {"name": model, "parameters": count_parameters(spec)},
+        "batch": batch,
+        "length": length,
+        "machine": {**to_data(cluster), "fitted_steps": prices.points, "fit_error": prices.error},
+    }
+    return Answer(data, _predictions(rows, prices.points))
+
+
+def _predictions(rows: list[dict[str, Any]], points: int) -> str:
+    """Return the plans that can be, in words, and how many cannot."""
+    header = ["plan", "processes", "step", "from", "to", "memory", "bubble", "messages", "limit"]
+    lines = [
+        [
+            row["plan"], str(row["processes"]), number(row["step_s"], "s"), number(row["low"], "s"),
+            number(row["high"], "s"), number(row["memory_bytes"], "bytes"), f"{row['bubble']:.0%}",
+            number(row["message_s"], "s"), row["limit"],
+        ]
+        for row in rows
+        if not row["why_not"]
+    ]  # fmt: skip
+    refused = [row for row in rows if row["why_not"]]
+    basis = f"prices fitted to {points} steps here" if points else "from the rates of a described machine"
+    told = [f"Predicted, {basis}; not measured.", table(header, lines[:_SHOWN])]
+    if len(lines) > _SHOWN:
+        told.append(f"... and {len(lines) - _SHOWN} slower ones, all in --json")
+    if refused:
+        told.append(f"{len(refused)} plans cannot be, e.g. {refused[0]['plan']}: {refused[0]['why_not'][0]}")
+    return "\n".join(told)
+
+
+def _checked(text: str, asked: Any, said_layers: bool) -> Answer:
+    """Return what a check of a plan finds."""
     from seqloom.lab.scale import suited
-    from seqloom.parallel.check import check as run
+    from seqloom.parallel.check import check
     from seqloom.parallel.plan import Plan
 
-    if check is None:
-        raise ValueError("name a plan: seqloom plan --check data=8,tensor=8")
-    chosen = Plan.parse(check)
-    asked = architecture(model, given.model)
-    if "layers" not in given.model and getattr(asked, "layers", chosen.pipeline) < chosen.pipeline:
+    chosen = Plan.parse(text)
+    if not said_layers and getattr(asked, "layers", chosen.pipeline) < chosen.pipeline:
         asked = asked.replace(layers=chosen.pipeline)
-    spec, reasons = suited(asked, chosen, parameters, vocabulary=64)
+    spec, reasons = suited(asked, chosen, _CHECKED, vocabulary=64)
     if reasons:
         raise ValueError("; ".join(reasons))
-    found = run(spec, chosen)
+    found = check(spec, chosen)
     sent = {axis: {name: each._asdict() for name, each in calls.items()} for axis, calls in found.traffic.items()}
     data = {
         "plan": str(chosen),
-        "model": model,
+        "model": asked.name(),
         "processes": found.processes,
         "agree": not found.disagreements,
         "disagreements": found.disagreements,
@@ -142,12 +221,9 @@ def plan(
         for axis, calls in sent.items()
         for name, each in calls.items()
     ]
-    lines = [f"{chosen}: {found.processes} processes of {model}, {verdict}.", *found.disagreements]
-    lines += [
-        "",
-        "What the process that sends most sends in a step:",
-        table(["axis", "operation", "calls", "sent"], rows),
-    ]
+    header = ["axis", "operation", "calls", "sent"]
+    lines = [f"{chosen}: {found.processes} processes of {asked.name()}, {verdict}.", *found.disagreements]
+    lines += ["", "What the process that sends most sends in a step:", table(header, rows)]
     return Answer(data, "\n".join(lines))
 
 

@@ -45,14 +45,12 @@ def test_a_wrong_plan_is_refused_before_anything_starts(words, said, capsys, tmp
 
 
 def test_a_plan_of_many_processes_is_checked_without_them(capsys):
-    assert cli.run(["plan", "--check", "data=2,pipeline=3", "--model", "gru", "--parameters", "5000", "--json"]) == 0
+    assert cli.run(["plan", "--check", "data=2,pipeline=3", "--model", "gru", "--json"]) == 0
     answer = json.loads(capsys.readouterr().out)
     assert answer["processes"] == 6 and answer["agree"] and answer["disagreements"] == []
     assert answer["traffic"]["pipeline"]["send"]["bytes"] > 0
     assert cli.run(["plan", "--check", "pipeline=3", "--model", "gru", "--layers", "2"]) == 2
     assert "at most pipeline=2" in capsys.readouterr().err
-    assert cli.run(["plan"]) == 2
-    assert "name a plan" in capsys.readouterr().err
 
 
 def test_two_processes_train_answer_once_and_leave_one_run(tmp_path):
@@ -68,3 +66,17 @@ def test_two_processes_train_answer_once_and_leave_one_run(tmp_path):
     assert cli.run(["evaluate", str(out)]) == 0
     # the end is there: another plan has nothing left to do, and says the same
     assert cli.run(["train", "--resume", "--plan=data=1", "--out", str(out)]) == 0
+
+
+def test_plans_for_a_described_machine_are_predicted_and_the_best_is_named(capsys):
+    words = ["plan", "--model", "lstm:1m", "--machine", "h200x8", "--devices", "4", "--batch", "8", "--length", "64"]
+    assert cli.run([*words, "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    first = answer["candidates"][0]
+    assert answer["best"] == first and not first["why_not"]
+    assert set(first) >= {"plan", "step_s", "low", "high", "memory_bytes", "limit", "why_not"}
+    assert answer["best"]["step_s"] == min(c["step_s"] for c in answer["candidates"] if not c["why_not"])
+    assert cli.run(words) == 0
+    assert "not measured" in capsys.readouterr().out
+    assert cli.run(["plan", "--machine", "toaster"]) == 2
+    assert "no machine 'toaster'" in capsys.readouterr().err

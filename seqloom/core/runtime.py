@@ -57,7 +57,7 @@ def worker_environment(worker: Worker, loopback: str) -> dict[str, str]:
 
     Each computes with its share of the cores, and talks on the loopback alone; the user's own settings win.
     """
-    share = max((os.cpu_count() or 1) // worker.workers, 1)
+    share = max(cores() // worker.workers, 1)
     return {
         "OMP_NUM_THREADS": str(share),
         "GLOO_SOCKET_IFNAME": loopback,
@@ -189,6 +189,11 @@ def keep_memory() -> bool:
         return False
     trim_threshold, mmap_threshold = -1, -3  # of malloc.h
     return bool(mallopt(mmap_threshold, 2**30) and mallopt(trim_threshold, 2**31 - 1))
+
+
+def cores() -> int:
+    """Return the number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def set_threads(n: int) -> None:

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 import pydantic
 import torch
 
+from seqloom.core import runtime
 from seqloom.core.spec import Spec
 from seqloom.measure.clock import interleave, settle
 from seqloom.measure.memory import total_bytes
@@ -55,7 +55,7 @@ def describe(device: torch.device | str = "cpu") -> Machine:
     name = torch.cuda.get_device_name(where) if where.type == "cuda" else torch.backends.cpu.get_cpu_capability()
     return Machine(
         cpu=_cpu(),
-        cores=_cores(),
+        cores=runtime.cores(),
         threads=torch.get_num_threads(),
         memory_bytes=total_bytes() or 0,
         device=where.type,
@@ -136,12 +136,6 @@ def versions() -> dict[str, str]:
         except PackageNotFoundError:
             found[name] = "not installed"
     return found
-
-
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _cpu() -> str:

@@ -1,0 +1,219 @@
+"""The planner: what a training step takes under every plan for a number of devices, and what limits it.
+
+A rank's step is a sum of what its part asks for: matrix FLOPs, products that wait for each other, bytes, parameters to
+update; each at a price. On this machine the prices are fitted to steps of this very model at small sizes (prices.py);
+of a described machine they are its rates. Messages come on top, and the bubble of a pipeline.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from seqloom.core.cost import Cost
+from seqloom.model.model import ModelSpec
+from seqloom.parallel.cluster import Cluster
+from seqloom.parallel.layout import why_not
+from seqloom.parallel.pipeline import stage
+from seqloom.parallel.plan import Plan
+from seqloom.parallel.sequence import RELAYED
+
+FEATURES = ("matrix products", "dependent steps", "bytes moved", "update of parameters")
+_STATE = 16  # bytes of a parameter: itself, its gradient, two moments, in float32
+_FLOAT = 4
+
+
+class Prices(NamedTuple):
+    """Seconds for each of FEATURES in a training step, and what is known of them."""
+
+    seconds: np.ndarray  # (4,) a forward FLOP, a dependent product, a byte, a parameter
+    activation_bytes: float  # that a token's forward pass keeps for the way back
+    error: float  # largest relative error where they were fitted; for a described machine a guess
+    points: int  # measured steps behind them
+
+
+class Prediction(NamedTuple):
+    """One plan."""
+
+    plan: str
+    processes: int
+    step_s: float | None
+    low: float | None
+    high: float | None
+    memory_bytes: float | None  # of the fullest rank
+    bubble: float | None  # share of the time that a stage waits
+    message_s: float | None  # of the step
+    limit: str | None  # what takes most
+    why_not: list[str]
+
+
+def described(cluster: Cluster, activation_bytes: float) -> Prices:
+    """Return the prices of a described machine: a way back costs two forward passes."""
+    rates = (3 / cluster.flops_per_s, 3 * cluster.step_s, 3 / cluster.bytes_per_s, 1.75 * _STATE / cluster.bytes_per_s)
+    return Prices(np.array(rates), activation_bytes, 0.5, 0)
+
+
+def candidates(devices: int, causal: bool) -> Iterator[Plan]:
+    """Yield every plan whose number of processes divides the devices."""
+    for processes in (n for n in range(1, devices + 1) if devices % n == 0):
+        for tensor in _divisors(processes):
+            for sequence in _divisors(processes // tensor):
+                for pipeline in _divisors(processes // tensor // sequence):
+                    data = processes // tensor // sequence // pipeline
+                    plan = Plan(data=data, tensor=tensor, sequence=sequence, pipeline=pipeline)
+                    yield plan
+                    if pipeline > 1 and causal:
+                        yield plan.replace(cuts="time", parts=8)
+
+
+def predict(
+    spec: ModelSpec, plans: Sequence[Plan], batch: int, length: int, cluster: Cluster, prices: Prices
+) -> list[Prediction]:
+    """Return a prediction for each plan, the fastest first, those that cannot be last.
+
+    Args:
+        spec: the model.
+        plans: any.
+        batch: rows of a step, of all replicas together.
+        length: steps of a row.
+        cluster: whose links and memory count.
+        prices: of what a step asks for.
+
+    Raises:
+        ValueError: batch or length below 1.
+
+    Complexity: work O(plans blocks); nothing is computed but costs.
+    """
+    if min(batch, length) < 1:
+        raise ValueError(f"batch {batch} and length {length} must be at least 1")
+    with torch.device("meta"):
+        model: Any = spec.build(0)
+    found = [_predicted(model, plan, batch, length, cluster, prices) for plan in plans]
+    return sorted(found, key=lambda each: (bool(each.why_not), each.step_s or math.inf))
+
+
+def features(model: Any, batch: int, length: int) -> np.ndarray:
+    """Return what a step of the whole model asks for, (4,)."""
+    return _asked(model.cost(batch, length), model.n_parameters)
+
+
+def _predicted(model: Any, plan: Plan, batch: int, length: int, cluster: Cluster, prices: Prices) -> Prediction:
+    reasons = why_not(plan, model)
+    if plan.data > batch:
+        reasons = [*reasons, f"data={plan.data} leaves replicas without a row: the batch has {batch}"]
+    if plan.sequence > length:
+        reasons = [*reasons, f"sequence={plan.sequence} leaves stretches without a step: a row has {length}"]
+    if reasons:
+        return Prediction(str(plan), plan.processes, None, None, None, None, None, None, None, reasons)
+    rank = _Rank(model, plan, batch, length, cluster)
+    memory = rank.parameters * _STATE + rank.kept_tokens * prices.activation_bytes
+    if memory > cluster.memory_bytes:
+        reasons = [f"needs {memory / 2**30:.2f} GiB on a device that has {cluster.memory_bytes / 2**30:.2f} GiB"]
+    seconds = prices.seconds * rank.asked * (cluster.crowding if plan.processes > 1 else 1.0)
+    compute_s = float(seconds.sum()) * rank.relay
+    bubble = (plan.pipeline - 1) / (rank.parts + plan.pipeline - 1)
+    message_s = rank.message_s(compute_s)
+    step_s = compute_s / (1 - bubble) + message_s
+    parts = {**dict(zip(FEATURES, seconds.tolist(), strict=True)), "messages": message_s}
+    parts["bubble"] = compute_s / (1 - bubble) - float(seconds.sum())
+    axes = sum(degree > 1 for degree in plan.degrees().values())
+    share = min(prices.error + 0.1 * axes, 0.9)
+    return Prediction(
+        plan=str(plan),
+        processes=plan.processes,
+        step_s=step_s,
+        low=step_s * (1 - share),
+        high=step_s / (1 - share),
+        memory_bytes=memory,
+        bubble=bubble,
+        message_s=message_s,
+        limit=max(parts, key=lambda name: parts[name]),
+        why_not=reasons,
+    )
+
+
+class _Rank:
+    """The part of the busiest process of a plan: the last stage, the last stretch of time."""
+
+    def __init__(self, model: Any, plan: Plan, batch: int, length: int, cluster: Cluster) -> None:
+        self.plan, self.cluster = plan, cluster
+        self.width = model.spec.width
+        self.rows = -(-batch // plan.data)
+        self.steps = -(-length // plan.sequence)
+        self.tokens = self.rows * self.steps
+        self.parts = 1 if plan.pipeline == 1 else min(plan.parts, self.rows if plan.cuts == "rows" else self.steps)
+        every = list(model.backbone.blocks)
+        self.blocks = [every[n] for n in stage(len(every), 0, plan.pipeline)]
+        cost = sum((self._block(block, length) for block in self.blocks), Cost())
+        outside = _outside(model, self.rows, self.steps)  # the head, on the last stage
+        inside = sum(p.numel() for block in self.blocks for p in block.parameters())
+        self.parameters = inside / plan.tensor + (
+            model.n_parameters - sum(p.numel() for b in every for p in b.parameters())
+        )
+        self.kept_tokens = self.tokens * len(self.blocks) / len(every) * (0.5 + 0.5 / plan.tensor)
+        asked = _asked(cost, 0) / np.array([plan.tensor, 1, plan.tensor, 1])
+        self.asked = asked + _asked(outside, 0)
+        self.asked[3] = self.parameters
+        self.relays = [block for block in self.blocks if block.mixer.carry != "fold"]
+        groups = min(RELAYED, self.rows)
+        slowed = (groups + plan.sequence - 1) / groups
+        self.relay = 1 + (slowed - 1) * len(self.relays) / len(self.blocks)
+
+    def _block(self, block: Any, length: int) -> Cost:
+        """Return the cost of the last stretch: what a row of all steps costs more than one without it."""
+        cost = block.cost(self.rows, self.steps)
+        if self.plan.sequence == 1:
+            again = self.parts if self.plan.cuts == "rows" else 1  # each group of rows goes through all steps
+            return Cost(flops=cost.flops, bytes=cost.bytes, depth=cost.depth * again, state_bytes=cost.state_bytes)
+        before = block.cost(self.rows, max(length - self.steps, 1))
+        more = block.cost(self.rows, length).flops - before.flops
+        return Cost(flops=more, bytes=cost.bytes, depth=cost.depth, state_bytes=cost.state_bytes)
+
+    def message_s(self, compute_s: float) -> float:
+        """Return the seconds of a step that go to messages."""
+        plan, link = self.plan, self.cluster
+        answer = self.tokens * self.width * _FLOAT
+        total = 0.0
+        if (n := plan.data * plan.sequence) > 1:
+            sent = self.parameters * (2 if plan.bf16_gradients else _FLOAT)
+            buckets = math.ceil(sent / (plan.bucket_mb * 1e6))
+            gradients_s = _sum_s(n, sent, link, buckets)
+            total += max(0.0, gradients_s - compute_s / 2) if link.overlaps else gradients_s
+        if plan.tensor > 1:
+            layers = sum(1 + (block.channel is not None) for block in self.blocks)
+            total += _sum_s(plan.tensor, 2 * layers * answer, link, 2 * layers)
+            steps = sum(self.steps * _waits_each_step(block) for block in self.blocks)
+            total += 2 * steps * link.link_s * (plan.tensor - 1)
+        if plan.sequence > 1:
+            states = sum(block.cost(self.rows, self.steps).state_bytes for block in self.blocks)
+            total += 2 * (plan.sequence - 1) * (states / link.link_bytes_per_s + len(self.blocks) * link.link_s)
+        if plan.pipeline > 1:
+            total += 2 * (answer / link.link_bytes_per_s + self.parts * link.link_s)
+        return total
+
+
+def _waits_each_step(block: Any) -> int:
+    """Return 1 for a nonlinear recurrence, whose units are gathered at every step."""
+    return int(block.mixer.carry != "fold" and block.mixer.cost(1, 64).depth > 64)
+
+
+def _outside(model: Any, rows: int, steps: int) -> Cost:
+    """Return the cost of what is not in blocks: frontend and head."""
+    whole, blocks = model.cost(rows, steps), model.backbone.cost(rows, steps)
+    return Cost(flops=whole.flops - blocks.flops, bytes=whole.bytes - blocks.bytes, depth=whole.depth - blocks.depth)
+
+
+def _asked(cost: Cost, parameters: float) -> np.ndarray:
+    return np.array([cost.flops, cost.depth, cost.bytes, parameters], dtype=np.float64)
+
+
+def _sum_s(processes: int, sent: float, link: Cluster, calls: int) -> float:
+    """Return the seconds of sums over processes, as rings do them."""
+    rounds = 2 * (processes - 1)
+    return rounds / processes * sent / link.link_bytes_per_s + calls * rounds * link.link_s
+
+
+def _divisors(number: int) -> list[int]:
+    return [n for n in range(1, number + 1) if number % n == 0]

@@ -1,0 +1,134 @@
+"""Prices: what a training step of a model pays on this machine, fitted at small sizes, and what messages cost."""
+
+from time import perf_counter
+
+import numpy as np
+import torch
+
+from seqloom.core import runtime
+from seqloom.data.batches import Arrays
+from seqloom.lab.planner import Prices, features
+from seqloom.measure.clock import time
+from seqloom.measure.memory import peak_live_bytes, total_bytes
+from seqloom.model.model import ModelSpec
+from seqloom.parallel._door import Axis
+from seqloom.parallel.cluster import Cluster
+from seqloom.train.experiment import Optimizer
+from seqloom.train.learner import Learner
+
+SIZES = tuple((rows, steps) for steps in (16, 64, 256, 1024) for rows in (1, 4, 16))
+LEAST = 4  # sizes, whatever they take: as many as there are prices
+_RATE = 1e-5
+_MESSAGE = 2**22  # bytes of a long message
+_VOCABULARY = 256
+_BLOCKS = 4  # that what a forward pass keeps is counted with
+
+
+class Steps:
+    """Training steps of a model on random tokens, at any size."""
+
+    def __init__(self, spec: ModelSpec) -> None:
+        self.learner = Learner(spec.build(0), Optimizer(learning_rate=_RATE))
+
+    def at(self, rows: int, steps: int) -> "Step":
+        """Return the step of so many rows and steps."""
+        words = np.random.default_rng(0).integers(_VOCABULARY, size=(rows, steps + 1))
+        return Step(self.learner, Arrays(words[:, :-1], words[:, 1:]), np.arange(rows))
+
+
+class Step:
+    """One training step, again and again."""
+
+    def __init__(self, learner: Learner, examples: Arrays, rows: np.ndarray) -> None:
+        self.learner, self.examples, self.rows = learner, examples, rows
+
+    def __call__(self) -> None:
+        """Take it."""
+        self.learner.update(self.examples, self.rows, _RATE)
+
+    def backward(self) -> None:
+        """Take it without the update."""
+        self.learner.gradients(self.examples, self.rows)
+
+
+def fitted(spec: ModelSpec, budget_s: float = 30.0) -> Prices:
+    """Return the prices of a model of tokens on this machine, by steps of growing size while the budget lasts.
+
+    The prices are the non-negative ones whose relative errors have the least squares. Their error is the largest
+    relative one among the measured steps, at least a twentieth.
+    """
+    taking = Steps(spec)
+    model = taking.learner.model
+    began = perf_counter()
+    asked: list[np.ndarray] = []
+    taken: list[float] = []
+    for rows, steps in sorted(SIZES, key=lambda size: size[0] * size[1]):
+        ahead = 4 * taken[-1] * 4 if taken else 0.0  # four times the tokens, and four calls
+        if len(taken) >= LEAST and perf_counter() - began + ahead > budget_s:
+            break
+        taken.append(float(np.median(time(taking.at(rows, steps), min_rounds=3, max_time_s=budget_s / 12))))
+        asked.append(features(model, rows, steps))
+    seconds = non_negative(np.array(asked), np.array(taken))
+    error = float(np.max(np.abs(np.array(asked) @ seconds / np.array(taken) - 1)))
+    return Prices(seconds, kept_bytes(spec), max(error, 0.05), len(taken))
+
+
+def kept_bytes(spec: ModelSpec) -> float:
+    """Return the bytes that a token's forward pass keeps for the way back: counted with the first blocks alone."""
+    pattern = spec.backbone.pattern
+    few = pattern[:_BLOCKS]
+    taking = Steps(spec.replace(backbone=spec.backbone.replace(pattern=few)))
+    short, long = (peak_live_bytes(taking.at(1, steps).backward).total_bytes for steps in (32, 96))
+    return max((long - short) / 64, 0.0) * len(pattern) / len(few)
+
+
+def non_negative(asked: np.ndarray, taken: np.ndarray) -> np.ndarray:
+    """Return x >= 0 (k,) so that asked (n, k) @ x is near taken (n,) in relative terms: negative ones are left out."""
+    scaled = asked / taken[:, None]
+    kept = list(range(asked.shape[1]))
+    found = np.zeros(asked.shape[1])
+    while kept:
+        size = np.abs(scaled[:, kept]).max(axis=0) + 1e-300  # columns differ by ten orders of magnitude
+        part = np.linalg.lstsq(scaled[:, kept] / size, np.ones(len(taken)), rcond=None)[0] / size
+        if (part >= 0).all():
+            found[kept] = part
+            return found
+        del kept[int(np.argmin(part * size))]
+    return found
+
+
+def measured(spec: ModelSpec, world: Axis, devices: int) -> Cluster:
+    """Return this machine as a cluster of so many devices, each a process of one thread; called by two processes.
+
+    Measured are the links between processes here, and how much slower a step is when both compute.
+    """
+    step = Steps(spec).at(1, 64)
+    step()
+
+    def seconds(call: object, rounds: int) -> float:
+        found = []
+        for _ in range(rounds):
+            world.meet()
+            began = perf_counter()
+            assert callable(call)
+            call()
+            found.append(perf_counter() - began)
+        return float(np.median(found))
+
+    short, long = torch.zeros(2), torch.zeros(_MESSAGE // 4)
+    latency_s = seconds(lambda: world.sum(short), 50)
+    long_s = seconds(lambda: world.sum(long), 7)
+    alone = seconds(step if world.index == 0 else int, 5)
+    both = seconds(step, 5)
+    return Cluster(
+        name="this",
+        devices=devices,
+        memory_bytes=(total_bytes() or 2**33) / devices,
+        flops_per_s=1.0,  # the prices are fitted, so rates do not count
+        bytes_per_s=1.0,
+        step_s=1.0,
+        link_s=latency_s / 2,  # a sum over two goes there and back
+        link_bytes_per_s=_MESSAGE / max(long_s - latency_s, 1e-9),
+        overlaps=runtime.device().type == "cuda",
+        crowding=max(both / alone, 1.0) if world.index == 0 else 1.0,
+    )
