@@ -64,6 +64,8 @@ def candidates(devices: int, causal: bool) -> Iterator[Plan]:
                     data = processes // tensor // sequence // pipeline
                     plan = Plan(data=data, tensor=tensor, sequence=sequence, pipeline=pipeline)
                     yield plan
+                    if data * sequence > 1 and pipeline == 1:
+                        yield plan.replace(sharded=True)
                     if pipeline > 1 and causal:
                         yield plan.replace(cuts="time", parts=8)
 
@@ -108,7 +110,7 @@ def _predicted(model: Any, plan: Plan, batch: int, length: int, cluster: Cluster
     if reasons:
         return Prediction(str(plan), plan.processes, None, None, None, None, None, None, None, reasons)
     rank = _Rank(model, plan, batch, length, cluster)
-    memory = rank.parameters * _STATE + rank.kept_tokens * prices.activation_bytes
+    memory = rank.held_bytes + rank.kept_tokens * prices.activation_bytes
     if memory > cluster.memory_bytes:
         reasons = [f"needs {memory / 2**30:.2f} GiB on a device that has {cluster.memory_bytes / 2**30:.2f} GiB"]
     seconds = prices.seconds * rank.asked * (cluster.crowding if plan.processes > 1 else 1.0)
@@ -152,6 +154,9 @@ class _Rank:
         self.parameters = inside / plan.tensor + (
             model.n_parameters - sum(p.numel() for b in every for p in b.parameters())
         )
+        replicas = plan.data * plan.sequence if plan.sharded else 1
+        # of a block that is gathered, parameters and gradients are whole for a while
+        self.held_bytes = self.parameters * _STATE / replicas + (plan.sharded and 2 * _FLOAT * inside / len(every))
         self.kept_tokens = self.tokens * len(self.blocks) / len(every) * (0.5 + 0.5 / plan.tensor)
         asked = _asked(cost, 0) / np.array([plan.tensor, 1, plan.tensor, 1])
         self.asked = asked + _asked(outside, 0)
@@ -180,6 +185,8 @@ class _Rank:
             sent = self.parameters * (2 if plan.bf16_gradients else _FLOAT)
             buckets = math.ceil(sent / (plan.bucket_mb * 1e6))
             gradients_s = _sum_s(n, sent, link, buckets)
+            if plan.sharded:  # gathered for both ways, then summed and shared out: three halves of a sum, each block's
+                gradients_s = 1.5 * _sum_s(n, sent, link, len(self.blocks) + 1)
             total += max(0.0, gradients_s - compute_s / 2) if link.overlaps else gradients_s
         if plan.tensor > 1:
             layers = sum(1 + (block.channel is not None) for block in self.blocks)

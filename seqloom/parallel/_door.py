@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed.tensor import DTensor
 
 from seqloom.parallel.plan import AXES, Plan
 from seqloom.parallel.world import processes
@@ -303,6 +304,11 @@ def taken(anchor: Tensor, likes: Sequence[Tensor], axis: Axis, source: int) -> t
     return anchor, found
 
 
+def local(tensor: Tensor) -> Tensor:
+    """Return the part of a tensor that this process holds: of one that is not shared out, all."""
+    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+
+
 def also_summed(parameter: Tensor, axis: str) -> None:
     """Mark a parameter of which each process of an axis sees a part of its use: its gradient is summed along it."""
     parameter.summed_along = (*getattr(parameter, "summed_along", ()), axis)  # type: ignore[attr-defined]
@@ -313,5 +319,6 @@ def sum_marked(module: torch.nn.Module, mesh: Mesh) -> None:
     for parameter in module.parameters():
         for axis in getattr(parameter, "summed_along", ()):
             if mesh[axis].size > 1:
-                total = mesh[axis].sum(torch.zeros_like(parameter) if parameter.grad is None else parameter.grad)
+                total = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+                mesh[axis].sum(local(total))
                 parameter.grad = total if parameter.requires_grad else None

@@ -16,12 +16,19 @@ BUCKET_MB = 4.0  # gradients that go together: large enough to be worth a messag
 class DataParallel(Strategy):
     """Replicas of the model, each with its share of the rows.
 
+    With `sharded` a replica keeps its share of the parameters alone (`_sharded.py`).
+
     Source: Li et al. 2020, PyTorch Distributed, arXiv 2006.15704 (buckets that go while the way back goes on).
     """
 
     def why_not(self, model: nn.Module, plan: Plan) -> list[str]:
-        """Return nothing: any model has replicas."""
-        return []
+        """Return what sharing out does not go together with: any model has replicas."""
+        reasons: list[str] = []
+        if plan.sharded and plan.pipeline > 1:
+            reasons.append("sharded gathers a block anew for each part of a pipeline; take pipeline=1, or no sharding")
+        if plan.sharded and plan.bf16_gradients:
+            reasons.append("bf16_gradients are of whole replicas; take one of it and sharded")
+        return reasons
 
     def apply(self, model: nn.Module, axis: Axis) -> None:
         """Leave the model as it is: `replicated` sums the gradients of what computes the loss."""

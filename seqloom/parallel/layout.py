@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 from seqloom.core import registry
 from seqloom.model.mixer import Cut
-from seqloom.parallel._door import Axis, Mesh, sum_marked
+from seqloom.parallel._door import Axis, Mesh, local, sum_marked
 from seqloom.parallel._objective import Objective
+from seqloom.parallel._sharded import gathered_whole, shard, shared_like, synchronised
 from seqloom.parallel.data import replicated
 from seqloom.parallel.plan import Plan, Strategy
 from seqloom.parallel.tensor import cut, splits, whole_of
@@ -50,8 +51,13 @@ class Layout:
         self.parameters = {_WRAPPED.sub("", name): part for name, part in model.named_parameters()}
         self._held = self._owners()
         objective = Objective(model, self.mesh, plan.parts, plan.cuts)
-        partly = plan.pipeline > 1
-        self._objective = replicated(objective, self.mesh.replicas, plan.bucket_mb, plan.bf16_gradients, partly)
+        self.sharded = plan.sharded and self.mesh.replicas.size > 1
+        if self.sharded:
+            self._objective = shard(objective, model.get_submodule("backbone.blocks"), self.mesh.replicas)
+            self.parameters = {_WRAPPED.sub("", name): part for name, part in model.named_parameters()}
+        else:
+            partly = plan.pipeline > 1
+            self._objective = replicated(objective, self.mesh.replicas, plan.bucket_mb, plan.bf16_gradients, partly)
 
     def share(self, rows: np.ndarray) -> np.ndarray:
         """Return this process's share of a batch's rows; others of its replica have the same."""
@@ -70,7 +76,9 @@ class Layout:
         losses: list[Tensor] = []
         for number, (batch, count) in enumerate(zip(batches, counts, strict=True)):
             waits = number + 1 < len(batches) and self.mesh.replicas.size > 1
-            later = self._objective.no_sync() if waits else contextlib.nullcontext()  # type: ignore[operator]
+            if self.sharded:
+                synchronised(self._objective, not waits)
+            later = self._objective.no_sync() if waits and not self.sharded else contextlib.nullcontext()  # type: ignore[operator]
             low = torch.autocast(device.type, torch.bfloat16) if bf16 else contextlib.nullcontext()
             with later:
                 with low:
@@ -86,7 +94,9 @@ class Layout:
         squares = torch.zeros((), dtype=torch.float64)
         for name, parameter in self.parameters.items():
             if parameter.grad is not None:
-                squares += parameter.grad.double().square().sum().cpu() / self._copies(name)
+                squares += local(parameter.grad).double().square().sum().cpu() / self._copies(name)
+        if self.sharded:
+            self.mesh.replicas.sum(squares)
         return self.mesh["tensor"].sum(self.mesh["pipeline"].sum(squares)).sqrt()
 
     def whole(self, part: Callable[[nn.Parameter], Tensor | None] = lambda parameter: parameter.detach()) -> Weights:
@@ -100,6 +110,7 @@ class Layout:
             parameter = self.parameters.get(name)
             mine = parameter is not None and self._held[name][0] == self.mesh["pipeline"].index
             value = part(parameter) if mine and parameter is not None else None
+            value = None if value is None else gathered_whole(value)
             value = _of_holder(value, self.mesh["pipeline"])
             how, tensor = self._splits.get(name), self.mesh["tensor"]
             if how == "once":
@@ -112,12 +123,13 @@ class Layout:
         """Take this process's part of whole weights."""
         with torch.no_grad():
             for name, parameter in self.parameters.items():
-                parameter.copy_(self.part(name, weights[name]))
+                local(parameter).copy_(local(self.part(name, weights[name])))
 
     def part(self, name: str, whole: Tensor) -> Tensor:
         """Return this process's part of what belongs to a parameter of the whole model; a number belongs to all."""
         how, tensor = self._splits.get(name), self.mesh["tensor"]
-        return whole if how is None or whole.ndim == 0 else cut(whole, how, tensor.index, tensor.size)
+        mine = whole if how is None or whole.ndim == 0 else cut(whole, how, tensor.index, tensor.size)
+        return shared_like(mine, self.parameters[name])
 
     def _owners(self) -> dict[str, tuple[int, int]]:
         """Return of each parameter (the first stage that learns it, how many stages do)."""

@@ -24,6 +24,7 @@ class Plan(Spec):
     cuts: Literal["rows", "time"] = "rows"  # pipeline: which of the two; time for stacks of causal layers
     bucket_mb: float = pydantic.Field(default=4.0, gt=0)  # data: gradients that are sent together
     bf16_gradients: bool = False  # data: send gradients in bfloat16
+    sharded: bool = False  # data: share parameters, gradients and moments out, and gather them block by block
     timeout_s: float = pydantic.Field(default=60.0, gt=0, le=1800)  # a process that is silent for so long is lost
 
     @classmethod

@@ -9,6 +9,7 @@ import torch
 from seqloom.core import runtime
 from seqloom.data.batches import Examples
 from seqloom.measure.memory import peak_live_bytes
+from seqloom.parallel._door import local
 from seqloom.train.learner import Learner
 from seqloom.train.update import moments
 
@@ -82,5 +83,5 @@ def peak_step_bytes(learner: Learner, examples: Examples, devices: list[torch.de
         peak = peak_live_bytes(lambda: learner.gradients(examples, rows))
     learner.optimizer.zero_grad(set_to_none=True)
     return peak.total_bytes + sum(
-        t.numel() * t.element_size() for t in moments(learner.model, learner.optimizer).values()
+        local(t).numel() * t.element_size() for t in moments(learner.model, learner.optimizer).values()
     )

@@ -11,9 +11,11 @@ from torch import Tensor, nn
 
 from seqloom.core.types import IGNORED
 from seqloom.data.batches import Batch, Examples
+from seqloom.parallel._door import local
 from seqloom.tasks.task import respond
 from seqloom.train.experiment import Optimizer
 
+_TINY = 1e-6
 _SHOWN = 32  # rows named in a message
 
 Weights = dict[str, Tensor]
@@ -74,11 +76,17 @@ def apply(
     values = torch.stack((loss, norm.to(loss.dtype))).tolist()  # one wait for both
     if math.isfinite(values[0]) and math.isfinite(values[1]):
         if clip is not None and values[1] > clip:
-            nn.utils.clip_grads_with_norm_(_moved(optimizer), clip, norm)
+            _shorten(optimizer, clip, norm)
         for group in optimizer.param_groups:
             group["lr"] = rate
         optimizer.step()
     return values[0], values[1]
+
+
+def _shorten(optimizer: torch.optim.Optimizer, clip: float, norm: Tensor) -> None:
+    """Scale the gradient to a norm; of what is shared out over processes, the part that is here."""
+    slopes = [local(p.grad) for p in _moved(optimizer) if p.grad is not None]
+    torch._foreach_mul_(slopes, min(clip / (float(norm) + _TINY), 1.0))  # pyright: ignore[reportPrivateImportUsage]
 
 
 def _moved(optimizer: torch.optim.Optimizer) -> list[nn.Parameter]:

@@ -33,6 +33,12 @@ def test_tensor_goes_with_data_and_pipeline(name: str) -> None:
     assert checked(name, Plan(data=2, tensor=2, pipeline=2)).disagreements == []
 
 
+def test_what_is_shared_out_is_gathered_by_all() -> None:
+    found = checked("gpt", Plan(data=4, sharded=True))
+    assert found.disagreements == []
+    assert found.traffic["replicas"]["gather"].calls > found.traffic["replicas"]["scatter_sum"].calls > 1
+
+
 def test_64_processes_are_checked_in_one() -> None:
     found = checked("gpt", Plan(data=8, tensor=8))
     assert found.processes == 64 and found.disagreements == []

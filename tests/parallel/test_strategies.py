@@ -77,12 +77,21 @@ TWO_AXES = [
 
 
 def said(plan: Plan) -> str:
-    return ",".join(f"{axis}={n}" for axis, n in plan.degrees().items() if n > 1)
+    return ",".join(f"{axis}={n}" for axis, n in plan.degrees().items() if n > 1) + (" sharded" if plan.sharded else "")
 
 
 @pytest.mark.parametrize("plan", ONE_AXIS, ids=said)
 @pytest.mark.parametrize("name", FAMILIES)
 def test_three_steps_equal_those_of_one_process(name: str, plan: Plan) -> None:
+    hold(spec(name), plan)
+
+
+SHARDED = [Plan(data=2, sharded=True), Plan(sequence=2, sharded=True), Plan(data=2, tensor=2, sharded=True)]
+
+
+@pytest.mark.parametrize("plan", SHARDED, ids=said)
+@pytest.mark.parametrize("name", ["gru", "mamba2", "transformer", "seq2seq"])
+def test_parameters_that_are_shared_out_learn_the_same(name: str, plan: Plan) -> None:
     hold(spec(name), plan)
 
 

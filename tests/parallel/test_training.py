@@ -10,6 +10,7 @@ import torch
 from ranks import on_ranks
 
 from seqloom.core.spec import resolve
+from seqloom.parallel._door import local
 from seqloom.parallel.plan import Plan
 from seqloom.train import checkpoint
 from seqloom.train.experiment import Experiment
@@ -48,6 +49,7 @@ CASES = {
     "transformer-tensor": ("transformer", RECALL, Plan(tensor=2)),
     "lstm-time-wavefront": ("lstm", RECALL, Plan(pipeline=2, cuts="time")),
     "mingru-sequence": ("mingru", RECALL, Plan(sequence=2)),
+    "gru-sharded": ("gru", RECALL, Plan(data=2, sharded=True)),
     "transformer-labels-pipeline": ("transformer", {"name": "digits"}, Plan(pipeline=2)),
 }
 
@@ -89,13 +91,32 @@ def resumed(asked: Experiment, out: Path) -> dict[str, Any]:
     return learnt(asked, out, resume=True)
 
 
-@pytest.mark.parametrize("plan", [Plan(), Plan(tensor=2), Plan(pipeline=2)], ids=["one process", "tensor", "pipeline"])
+@pytest.mark.parametrize(
+    "plan",
+    [Plan(), Plan(tensor=2), Plan(pipeline=2), Plan(data=2, sharded=True)],
+    ids=["one process", "tensor", "pipeline", "sharded"],
+)
 def test_a_checkpoint_of_one_plan_is_gone_on_with_under_another(plan: Plan, tmp_path: Path) -> None:
     (expected,) = on_ranks(1, learnt, experiment(Plan(), {"name": "gru"}, RECALL))
     on_ranks(2, half, experiment(Plan(data=2), {"name": "gru"}, RECALL), tmp_path)
     found = on_ranks(plan.processes, resumed, experiment(plan, {"name": "gru"}, RECALL), tmp_path)
     assert found[0]["began"] == 3
     near(found[0], expected)
+
+
+def held(asked: Experiment) -> tuple[int, int]:
+    training = Training(asked)
+    training.advance(steps=1)
+    state = training.optimizer.state.values()
+    kept = sum(local(slot).numel() for slots in state for slot in slots.values())
+    return kept, sum(local(p).numel() for p in training.model.parameters())
+
+
+def test_what_is_shared_out_is_held_once_in_all() -> None:
+    whole = on_ranks(2, held, experiment(Plan(data=2), {"name": "gru"}, RECALL))
+    parts = on_ranks(2, held, experiment(Plan(data=2, sharded=True), {"name": "gru"}, RECALL))
+    for n in range(2):  # moments, parameters; a step's number is everywhere
+        assert sum(part[n] for part in parts) < 1.1 * whole[0][n]
 
 
 def test_a_directory_that_is_refused_is_refused_on_all(tmp_path: Path) -> None:

@@ -1,0 +1,81 @@
+"""Sharded data parallel: parameters, gradients and moments are shared out, and gathered block by block when needed.
+
+torch's FSDP2 (`fully_shard`; Zhao et al. 2023, arXiv 2304.11277), its messages through our door. What is shared out is
+a DTensor: here stand the few things that must know.
+"""
+
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.device_mesh import DeviceMesh
+from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.distributed.tensor import DTensor, Shard, distribute_tensor
+
+from seqloom.parallel._door import Axis
+
+
+def shard(objective: nn.Module, blocks: nn.Module, axis: Axis) -> nn.Module:
+    """Share out an objective's parameters over an axis: each block's are gathered while it computes, the rest once.
+
+    Gradients are summed, as the objective's parts add up.
+    """
+    device = next(objective.parameters()).device.type
+    mesh = DeviceMesh.from_group(axis.group, device, mesh_dim_names=(axis.name,))
+    marks = {name: getattr(p, "summed_along", ()) for name, p in objective.named_parameters()}
+    for block in blocks.children():
+        fully_shard(block, mesh=mesh)
+    fully_shard(objective, mesh=mesh)
+    for name, parameter in objective.named_parameters():
+        if marks[name]:
+            parameter.summed_along = marks[name]  # type: ignore[attr-defined]
+    for module in objective.modules():
+        if isinstance(module, FSDPModule):
+            module.set_force_sum_reduction_for_comms(True)
+            module.set_gradient_divide_factor(1.0)
+            module.set_custom_all_gather(_Gather(axis))  # type: ignore[arg-type]
+            module.set_custom_reduce_scatter(_ScatterSum(axis))  # type: ignore[arg-type]
+    return objective
+
+
+def synchronised(objective: nn.Module, last: bool) -> None:
+    """Say whether the next way back is the last of a step, which sums gradients."""
+    assert isinstance(objective, FSDPModule)
+    objective.set_requires_gradient_sync(last)
+
+
+def gathered_whole(tensor: Tensor) -> Tensor:
+    """Return all of a tensor; every process that holds a part must ask."""
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
+def shared_like(whole: Tensor, parameter: Tensor) -> Tensor:
+    """Return a whole tensor shared out as a parameter is; a number belongs to all."""
+    if not isinstance(parameter, DTensor) or whole.ndim == 0:
+        return whole
+    return distribute_tensor(whole, parameter.device_mesh, [Shard(0)], src_data_rank=None)
+
+
+class _Gather:
+    """FSDP's gathering, through the door."""
+
+    def __init__(self, axis: Axis) -> None:
+        self.axis = axis
+
+    def allocate(self, size: Any, *, dtype: torch.dtype, device: torch.device) -> Tensor:
+        return torch.empty(*size, dtype=dtype, device=device)
+
+    def __call__(self, output_tensor: Tensor, input_tensor: Tensor, group: Any, async_op: bool = False) -> Any:
+        self.axis.traffic.add(self.axis.name, "gather", input_tensor)
+        return dist.all_gather_into_tensor(output_tensor, input_tensor, group=group, async_op=async_op)
+
+
+class _ScatterSum(_Gather):
+    """FSDP's summing and sharing out, through the door."""
+
+    def __call__(  # type: ignore[override]
+        self, output_tensor: Tensor, input_tensor: Tensor, group: Any, op: Any, async_op: bool = False
+    ) -> Any:
+        self.axis.traffic.add(self.axis.name, "scatter_sum", output_tensor)
+        return dist.reduce_scatter_tensor(output_tensor, input_tensor, op=op, group=group, async_op=async_op)
