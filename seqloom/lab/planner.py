@@ -14,6 +14,7 @@ import torch
 
 from seqloom.core.cost import Cost
 from seqloom.model.model import ModelSpec
+from seqloom.parallel._vocabulary import in_vocabulary
 from seqloom.parallel.cluster import Cluster
 from seqloom.parallel.layout import why_not
 from seqloom.parallel.pipeline import stage
@@ -151,15 +152,15 @@ class _Rank:
         cost = sum((self._block(block, length) for block in self.blocks), Cost())
         outside = _outside(model, self.rows, self.steps)  # the head, on the last stage
         inside = sum(p.numel() for block in self.blocks for p in block.parameters())
-        self.parameters = inside / plan.tensor + (
-            model.n_parameters - sum(p.numel() for b in every for p in b.parameters())
-        )
+        words = plan.tensor if in_vocabulary(model, plan.tensor) else 1  # parts of the token vectors and logits
+        outer = model.n_parameters - sum(p.numel() for b in every for p in b.parameters())
+        self.parameters = inside / plan.tensor + outer / words
         replicas = plan.data * plan.sequence if plan.sharded else 1
         # of a block that is gathered, parameters and gradients are whole for a while
         self.held_bytes = self.parameters * _STATE / replicas + (plan.sharded and 2 * _FLOAT * inside / len(every))
         self.kept_tokens = self.tokens * len(self.blocks) / len(every) * (0.5 + 0.5 / plan.tensor)
         asked = _asked(cost, 0) / np.array([plan.tensor, 1, plan.tensor, 1])
-        self.asked = asked + _asked(outside, 0)
+        self.asked = asked + _asked(outside, 0) / np.array([words, 1, words, 1])
         self.asked[3] = self.parameters
         self.relays = [block for block in self.blocks if block.mixer.carry != "fold"]
         groups = min(RELAYED, self.rows)

@@ -125,14 +125,19 @@ class NextTokenHead(nn.Module):
 
     def forward(self, x: Tensor, segment: Tensor | None, table: Tensor | None = None) -> Tensor:
         """Map (B, T, D) to logits (B, T, V); `table` (V, D) are the frontend's token vectors."""
-        x = self.dropout(x)
-        if self.transform is not None and self.norm is not None:
-            x = self.norm(F.gelu(self.transform(x)))
+        x = self.vectors(x)
         if self.project is None:
             assert table is not None
             return linear(x, table, self.bias)
         y = self.project(x)  # the module itself, which an adapter may have replaced
         return y if self.bias is None else y + self.bias
+
+    def vectors(self, x: Tensor) -> Tensor:
+        """Return what the map to logits is given, (B, T, D)."""
+        x = self.dropout(x)
+        if self.transform is not None and self.norm is not None:
+            x = self.norm(F.gelu(self.transform(x)))
+        return x
 
     def matrices(self, table: Tensor | None) -> list[Tensor]:
         """Return the matrices that a step is multiplied with; `table` are the frontend's token vectors."""

@@ -99,6 +99,14 @@ class Axis:
                 dist.all_reduce(tensor, group=self.group)
         return tensor
 
+    def largest(self, tensor: Tensor) -> Tensor:
+        """Return the elementwise maximum over the axis, in the tensor given."""
+        if self.size > 1:
+            self.traffic.add(self.name, "largest", tensor)
+            with self.traffic.waiting():
+                dist.all_reduce(tensor, dist.ReduceOp.MAX, group=self.group)
+        return tensor
+
     def sum_later(self, tensor: Tensor) -> "torch.futures.Future[Tensor]":
         """Return a future of the sum over the axis, for gradients that go while others are still computed."""
         self.traffic.add(self.name, "sum", tensor)

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from seqloom.core.types import IGNORED, fresh_place, locate
 from seqloom.parallel._door import Mesh, gathered
+from seqloom.parallel._vocabulary import TokensInParts
 from seqloom.parallel.pipeline import Cuts, through
 
 
@@ -54,18 +55,24 @@ class Objective(nn.Module):
         loss = self._loss(model.backbone.norm(y), segment, target, mine) * weight
         return loss + anchor * 0.0, loss.detach()
 
+    def _table(self) -> Tensor | None:
+        """Return the token vectors for a tied head: those that are here."""
+        model: Any = self.model
+        embedding = getattr(model.frontend, "embedding", None)
+        return embedding.weight if isinstance(embedding, TokensInParts) else model.table
+
     def _loss(self, y: Tensor, segment: Tensor | None, target: Tensor, mine: slice) -> Tensor:
         """Return the loss of vectors (B, T / P, D), weighed so that the stretches of time add up."""
         model: Any = self.model
         axis = self.mesh["sequence"]
         if axis.size == 1:
-            return model.head.loss(model.head(y, segment, model.table), target)
+            return model.head.loss(model.head(y, segment, self._table()), target)
         if model.head.scope != "step":
             whole = gathered(y, axis).transpose(0, 1).flatten(1, 2)
-            return model.head.loss(model.head(whole, segment, model.table), target) / axis.size
+            return model.head.loss(model.head(whole, segment, self._table()), target) / axis.size
         wanted = target[:, mine]
         share = int((wanted != IGNORED).sum()) / max(int((target != IGNORED).sum()), 1)
-        output = model.head(y, None if segment is None else segment[:, mine], model.table)
+        output = model.head(y, None if segment is None else segment[:, mine], self._table())
         # without a target here the gradients are awaited all the same
         return model.head.loss(output, wanted) * share if share else output.sum() * 0.0
 

@@ -15,6 +15,7 @@ from seqloom.model.mixer import Cut
 from seqloom.parallel._door import Axis, Mesh, local, sum_marked
 from seqloom.parallel._objective import Objective
 from seqloom.parallel._sharded import gathered_whole, shard, shared_like, synchronised
+from seqloom.parallel._vocabulary import in_vocabulary
 from seqloom.parallel.data import replicated
 from seqloom.parallel.plan import Plan, Strategy
 from seqloom.parallel.tensor import cut, splits, whole_of
@@ -44,7 +45,7 @@ class Layout:
         if reasons:
             raise ValueError("; ".join(reasons))
         self.names = list(dict(model.named_parameters()))  # of the whole model
-        self._splits = splits(model) if plan.tensor > 1 else {}
+        self._splits = {**splits(model), **in_vocabulary(model, plan.tensor)} if plan.tensor > 1 else {}
         for axis in _ORDER:
             if self.mesh[axis].size > 1:
                 strategy(axis).apply(model, self.mesh[axis])

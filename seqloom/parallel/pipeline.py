@@ -55,7 +55,7 @@ class PipelineParallel(Strategy):
                 also_summed(parameter, "pipeline")
         whole.frontend.requires_grad_(first or (bool(whole.encoder) and shared))
         if tied and last:
-            whole.table.requires_grad_()  # of the frontend the last stage uses the tied vectors alone
+            whole.frontend.embedding.weight.requires_grad_()  # the last stage uses the tied vectors alone
         whole.head.requires_grad_(last)
         backbone.norm.requires_grad_(last)
 

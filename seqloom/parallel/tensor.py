@@ -11,6 +11,7 @@ from seqloom.model.block import ChannelMixer
 from seqloom.model.mixer import Cut, Memory, SequenceMixer, Split
 from seqloom.ops.recurrence import gathered_by
 from seqloom.parallel._door import Axis, also_summed, copied, gathered, summed
+from seqloom.parallel._vocabulary import cut_vocabulary
 from seqloom.parallel.plan import Plan, Strategy, listed
 
 
@@ -19,7 +20,7 @@ class TensorParallel(Strategy):
 
     Each mixer says itself how its parameters may be cut. A layer sums once on the way forward and once on the way
     back; a nonlinear recurrence also gathers its hidden units at every step, which pays only where a step's products
-    take much longer than a message.
+    take much longer than a message. Token vectors and logits are cut along the vocabulary where the degree divides it.
 
     Source: Shoeybi et al. 2019, arXiv 1909.08053.
     """
@@ -41,7 +42,8 @@ class TensorParallel(Strategy):
         ]
 
     def apply(self, model: nn.Module, axis: Axis) -> None:
-        """Cut the parameters of mixers and channel mixers, and sum what they answer."""
+        """Cut the parameters of mixers and channel mixers, and sum what they answer; and cut the vocabulary."""
+        cut_vocabulary(model, axis)
         for module in list(model.modules()):
             for name, child in list(module.named_children()):
                 if isinstance(child, SequenceMixer | ChannelMixer) and (split := _split(child)):

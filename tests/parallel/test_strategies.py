@@ -86,6 +86,16 @@ def test_three_steps_equal_those_of_one_process(name: str, plan: Plan) -> None:
     hold(spec(name), plan)
 
 
+@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize(
+    "plan", [Plan(tensor=2), Plan(tensor=2, pipeline=2, parts=2), Plan(tensor=2, data=2)], ids=said
+)
+def test_a_loss_over_a_vocabulary_in_parts_is_the_same(plan: Plan, tied: bool) -> None:
+    architecture = resolve(Architecture, {"name": "transformer", "width": 16, "layers": 2, "heads": 2})
+    head = NextToken(vocabulary=12, tied=tied, bias=True, smoothing=0.1)
+    hold(architecture.model(Tokens(vocabulary=12), head, True), plan)
+
+
 SHARDED = [Plan(data=2, sharded=True), Plan(sequence=2, sharded=True), Plan(data=2, tensor=2, sharded=True)]
 
 
