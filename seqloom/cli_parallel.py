@@ -158,7 +158,8 @@ def plan(
         if not runtime.worker().first:
             return Answer({}, "")
         prices = fitted(spec)
-    found = predict(spec, list(candidates(devices or cluster.devices, True)), batch, length, cluster, prices)
+    plans = list(candidates(devices or cluster.devices, causal=asked.needs != "future"))
+    found = predict(spec, plans, batch, length, cluster, prices)
     rows = [each._asdict() for each in found]
     data = {
         "best": next((row for row in rows if not row["why_not"]), None),

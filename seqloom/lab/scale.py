@@ -74,7 +74,7 @@ def scale(
         seed: draws weights and tokens.
 
     Returns:
-        Rows, labels model, family, plan, processes, batch, length, parameters: `step_s`, `one_process_s`;
+        Rows, labels model, family, plan, processes, batch, length, parameters, width: `step_s`, `one_process_s`;
         `speedup` over one process, `ceiling`: that of as many independent processes, `of_ceiling`: their ratio,
         `efficiency`: the speed-up by process; `door_share`: the part of a step spent at the door; `messages` and
         `sent_bytes` of the first process in a step; `skipped`, label reason, where a plan does not suit a model.
@@ -113,6 +113,7 @@ def _measured(
         "model": name, "family": architecture.family, "plan": str(plan), "processes": plan.processes,
         "batch": batch, "length": length, "parameters": count_parameters(spec, embeddings=False),
         "scaling": "weak" if weak else "strong",
+        "width": spec.width,
     }  # fmt: skip
     if weak and plan.tensor * plan.pipeline > 1:
         reasons = [*reasons, "a weak scaling is of rows or of time: take data or sequence"]
