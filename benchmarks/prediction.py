@@ -1,10 +1,10 @@
-"""Predicted against measured: steps under plans for two processes, of models and sizes that the prices were not fitted to.
+"""Predicted against measured: steps under plans for two processes, at sizes that the prices were not fitted to.
 
 python benchmarks/prediction.py [--models lstm,transformer] [--budget 20s]
 
-For each model the prices are fitted to small steps (`seqloom plan`), then steps at larger sizes are timed under each plan
-(`seqloom scale`). The last line of output is one JSON document: the cases, the mean and the worst relative error. Quiet the
-machine first: what else runs is an error of the prediction.
+For each model the prices are fitted to small steps (`seqloom plan`), then steps at larger sizes are timed under each
+plan (`seqloom scale`). The last line of output is one JSON document: the cases, the mean and the worst relative error.
+Quiet the machine first: what else runs is an error of the prediction.
 """
 
 import argparse
@@ -21,7 +21,9 @@ PLANS = ("data=2", "pipeline=2", "pipeline=2,cuts=time,parts=8", "sequence=2", "
 
 def seqloom(*words: str) -> dict[str, Any]:
     """Return the JSON answer of a command."""
-    done = subprocess.run([sys.executable, "-m", "seqloom", *words, "--json"], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-m", "seqloom", *words, "--json"], capture_output=True, text=True, check=False
+    )
     if done.returncode:
         raise SystemExit(f"seqloom {' '.join(words)}: {done.stderr}")
     return json.loads(done.stdout)

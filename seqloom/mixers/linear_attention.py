@@ -46,6 +46,8 @@ class LinearAttention(MixerSpec):
 class LinearAttentionMixer(SequenceMixer):
     """The module. The state is (S,), (B, H, K, 1, V + 1), the last column n."""
 
+    carry = "fold"
+
     def __init__(self, spec: LinearAttention, width: int) -> None:
         super().__init__()
         self.head_width, self.chunk = width // spec.heads, spec.chunk
@@ -59,15 +61,37 @@ class LinearAttentionMixer(SequenceMixer):
 
     def forward(self, x: Tensor, state: State | None = None, where: Where | None = None) -> tuple[Tensor, State | None]:
         """Mix along time under the contract."""
-        q, k, v = self.enter(x).unflatten(2, (3, -1, self.head_width)).unbind(2)
-        key, v = silenced(where, features(k), v)
-        value = torch.cat([v, torch.ones_like(v[..., :1])], dim=-1)
+        q, key, value = self._entries(x, where)
         before = state[0] if state else None
         answer, s = associative(features(q), key, value, None, starts(where), before, state is not None, self.chunk)
         total = answer[..., -1:]
         # at padding in front nothing has been seen; the slope of 1 / total must be finite, too
         y = answer[..., :-1] / torch.where(total < torch.finfo(total.dtype).tiny, 1.0, total)
         return self.out(y.flatten(2)), None if state is None else (s,)
+
+    def summary(self, x: Tensor, where: Where | None = None) -> State:
+        """Return (whether what was before is kept (B,), what the steps after the last begin of a document add)."""
+        _, key, value = self._entries(x, where)
+        dtype = torch.promote_types(x.dtype, torch.float32)  # a state is a long sum
+        key, value, begun = key.to(dtype), value.to(dtype), starts(where)
+        if begun is None:
+            keeps = key.new_ones(x.shape[0])
+        else:
+            later = begun.flip(1).cumsum(1).flip(1) - begun.long()  # documents that begin after a step
+            key = key * (later == 0)[..., None, None]
+            keeps = (~begun.any(dim=1)).to(key.dtype)
+        return keeps, torch.einsum("bthk,bthv->bhkv", key, value)[:, :, :, None]
+
+    def advance(self, state: State, summary: State) -> State:
+        """Return keeps * S + what is added."""
+        keeps, added = summary
+        return (keeps[:, None, None, None, None] * state[0] + added,) if state else (added,)
+
+    def _entries(self, x: Tensor, where: Where | None) -> tuple[Tensor, Tensor, Tensor]:
+        """Return queries (B, T, H, K), features of keys (B, T, H, K) and values with a one behind (B, T, H, V + 1)."""
+        q, k, v = self.enter(x).unflatten(2, (3, -1, self.head_width)).unbind(2)
+        key, v = silenced(where, features(k), v)
+        return q, key, torch.cat([v, torch.ones_like(v[..., :1])], dim=-1)
 
     def cost(self, batch: int, length: int) -> Cost:
         """Return the cost of the products, those inside chunks and between them among them."""

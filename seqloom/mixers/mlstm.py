@@ -59,6 +59,7 @@ class MLSTMState(NamedTuple):
 class MLSTMMixer(SequenceMixer):
     """The module."""
 
+    carry = "fold"
     split = {
         "enter.weight": Cut(0, parts=4),
         "gates.weight": Cut(0, parts=2),
@@ -81,10 +82,8 @@ class MLSTMMixer(SequenceMixer):
     def forward(self, x: Tensor, state: State | None = None, where: Where | None = None) -> tuple[Tensor, State | None]:
         """Mix along time under the contract."""
         past: MLSTMState | None = state or None
-        q, k, v, o = self.enter(x).unflatten(2, (4, -1, self.head_width)).unbind(2)
-        dtype = torch.promote_types(x.dtype, torch.float32)
-        i, f = self.gates(x).to(dtype).chunk(2, dim=-1)
-        log_f, k, v = silenced(where, F.logsigmoid(f), k, v)
+        q, k, v, o, i, log_f = self._entries(x, where)
+        dtype = i.dtype
         first = past.m if past else i.new_zeros((i.shape[0], i.shape[2]))
         m = stabiliser(log_f.detach(), i.detach(), first, where)
         before = torch.cat([first[:, None], m], dim=1)[:, : m.shape[1]]
@@ -104,6 +103,41 @@ class MLSTMMixer(SequenceMixer):
         if state is None:
             return y, None
         return y, MLSTMState(c, m[:, -1].clone() if m.shape[1] else first)
+
+    def summary(self, x: Tensor, where: Where | None = None) -> State:
+        """Return (log of what is kept of what was before (B, H), the memory of the stretch alone, its stabiliser)."""
+        _, k, v, _, i, log_f = self._entries(x, where)
+        first = i.new_zeros((i.shape[0], i.shape[2]))
+        m = stabiliser(log_f.detach(), i.detach(), first, where)
+        last = m[:, -1] if m.shape[1] else first
+        total = log_f.sum(dim=1)
+        weight = i + total[:, None] - log_f.cumsum(dim=1) - last[:, None]  # of what a step adds, at the end
+        begun = starts(where)
+        if begun is not None:
+            later = begun.flip(1).cumsum(1).flip(1) - begun.long()  # documents that begin after a step
+            weight = weight.masked_fill((later > 0)[..., None], -torch.inf)
+            total = total.masked_fill(begun.any(dim=1)[:, None], -_FORGOTTEN)
+        key = k.to(i.dtype) * (weight.exp()[..., None] / math.sqrt(self.head_width))
+        value = torch.cat([v, torch.ones_like(v[..., :1])], dim=-1).to(i.dtype)
+        return total, torch.einsum("bthk,bthv->bhkv", key, value)[:, :, :, None], last
+
+    def advance(self, state: State, summary: State) -> State:
+        """Return the state after a stretch: both memories, brought to the larger stabiliser."""
+        total, c, m = summary
+        if not state:
+            return MLSTMState(c, m)
+        before: MLSTMState = state
+        largest = torch.maximum(total.detach() + before.m, m)
+        old, new = ((part - largest).exp()[..., None, None, None] for part in (total + before.m, m))
+        return MLSTMState(old * before.c + new * c, largest)
+
+    def _entries(self, x: Tensor, where: Where | None) -> tuple[Tensor, ...]:
+        """Return q, k, v, o (B, T, H, K), and i and log f (B, T, H) in float32 or wider, silent at padding."""
+        q, k, v, o = self.enter(x).unflatten(2, (4, -1, self.head_width)).unbind(2)
+        dtype = torch.promote_types(x.dtype, torch.float32)
+        i, f = self.gates(x).to(dtype).chunk(2, dim=-1)
+        log_f, k, v = silenced(where, F.logsigmoid(f), k, v)
+        return q, k, v, o, i, log_f
 
     def cost(self, batch: int, length: int) -> Cost:
         """Return the cost of the products, those inside chunks and between them among them."""

@@ -10,8 +10,12 @@ from ranks import on_ranks
 from seqloom.core.spec import resolve
 from seqloom.core.types import IGNORED
 from seqloom.data.batches import Batch
+from seqloom.mixers.linear_attention import LinearAttention
+from seqloom.mixers.mlstm import MLSTM
+from seqloom.model.backbone import Backbone
 from seqloom.model.frontend import Tokens
 from seqloom.model.head import Labels, NextToken
+from seqloom.model.mixer import MixerSpec
 from seqloom.model.model import ModelSpec
 from seqloom.parallel.layout import Layout
 from seqloom.parallel.plan import Plan
@@ -94,6 +98,15 @@ def test_a_loss_over_a_vocabulary_in_parts_is_the_same(plan: Plan, tied: bool) -
     architecture = resolve(Architecture, {"name": "transformer", "width": 16, "layers": 2, "heads": 2})
     head = NextToken(vocabulary=12, tied=tied, bias=True, smoothing=0.1)
     hold(architecture.model(Tokens(vocabulary=12), head, True), plan)
+
+
+@pytest.mark.parametrize("mixer", [LinearAttention(heads=2), MLSTM(heads=2)], ids=lambda mixer: mixer.name())
+def test_memories_of_matrices_are_folded(mixer: MixerSpec) -> None:
+    tokens, head = Tokens(vocabulary=VOCABULARY), NextToken(vocabulary=VOCABULARY)
+    described = ModelSpec(frontend=tokens, backbone=Backbone(pattern=(mixer,) * 2), head=head, width=16)
+    assert mixer.build(16).carry == "fold"
+    hold(described, Plan(sequence=2))
+    hold(described, Plan(sequence=2, tensor=2))
 
 
 SHARDED = [Plan(data=2, sharded=True), Plan(sequence=2, sharded=True), Plan(data=2, tensor=2, sharded=True)]
