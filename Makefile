@@ -54,8 +54,9 @@ sanitize: $(DEV)  ## the C++ kernels' tests under the address and undefined-beha
 		tests/ops/test_attention.py tests/ops/test_pointwise.py tests/model/test_decoder.py \
 		-k 'not (export or loop or blocked or triton or torchs or torch_library or compiled or 1000 or lstm-33 or gru-33)' $(ARGS)
 
-faults: $(DEV) $(NATIVE)  ## kill -9 at 50 random moments, full disks, damaged files: minutes
+faults: $(DEV) $(NATIVE)  ## kill -9 at 50 random moments, 100 broken workers, full disks, damaged files: minutes
 	@$(BIN)/python benchmarks/kill_resume.py --kills 50
+	@$(BIN)/python benchmarks/kill_workers.py --faults 100
 	@$(BIN)/python -m pytest -m faults $(ARGS)
 
 slow: $(DEV) $(NATIVE)  ## the slow tests, a gigabyte of text among them
