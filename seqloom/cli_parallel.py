@@ -50,7 +50,7 @@ def scale(
     weak
         let the batch or the length grow with the plan, instead of sharing it out
     out
-        a folder that is not there yet, for the ledger of the rows
+        a folder that is not there yet, for the ledger of the rows and a picture, scale.svg
     seed
         of weights and tokens
     """
@@ -73,6 +73,7 @@ def scale(
         return Workers(counts[0], restarts=0)
     from seqloom.lab.scale import by_case
     from seqloom.lab.scale import scale as run
+    from seqloom.lab.scale_figure import figure
     from seqloom.measure.ledger import Ledger
     from seqloom.measure.machine import describe
     from seqloom.parallel.world import joined, naming_the_lost
@@ -95,6 +96,8 @@ def scale(
             seed=seed,
         )
     cases = by_case(rows)
+    if first and out is not None and any("speedup" in case for case in cases):
+        (out / "scale.svg").write_text(figure(cases), encoding="utf-8")
     return Answer({"machine": describe(runtime.device()).facts(), "rows": cases}, _table(cases))
 
 

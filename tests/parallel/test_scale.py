@@ -1,14 +1,18 @@
 """Scale: rows of one step beside one process and the ceiling, the same on all processes, and plans that do not suit."""
 
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 from ranks import on_ranks
 
 from seqloom.core.spec import resolve
 from seqloom.lab.scale import by_case, scale, suited
+from seqloom.lab.scale_figure import figure
 from seqloom.parallel.plan import Plan
 from seqloom.zoo.architecture import Architecture
+
+SVG = "{http://www.w3.org/2000/svg}"
 
 
 def named(*names: str) -> dict[str, Architecture]:
@@ -48,6 +52,19 @@ def test_a_plan_that_does_not_suit_is_told_and_not_measured() -> None:
 def test_a_width_is_found_that_the_plan_divides() -> None:
     spec, reasons = suited(named("transformer")["transformer"], Plan(tensor=4), 10_000, 16)
     assert not reasons and spec.width % 4 == 0
+
+
+def test_the_picture_shows_every_measured_case_and_is_whole() -> None:
+    case = {"family": "recurrent", "processes": 2, "speedup": 1.5, "speedup_interval": [1.4, 1.7], "ceiling": 1.9}
+    drawn = figure(
+        [{**case, "model": "gru", "plan": "data=2"}, {**case, "model": "a<b", "plan": "tensor=2"}, {"reason": ""}]
+    )
+    assert [text.text for text in ElementTree.fromstring(drawn).iter(f"{SVG}text") if "=" in (text.text or "")] == [
+        "gru, data=2",
+        "a<b, tensor=2",
+    ]
+    with pytest.raises(ValueError, match="nothing to draw"):
+        figure([{"reason": "it does not suit"}])
 
 
 def test_nothing_to_measure_is_refused() -> None:
