@@ -151,16 +151,18 @@ def plan(
     spec = asked.standard(vocabulary)
     if machine != "this":
         cluster = read_cluster(machine)
-        prices = described(cluster, kept_bytes(spec))
+        prices = described(cluster, *kept_bytes(spec))
     elif runtime.worker().workers == 1:
         return Workers(2, restarts=0)  # a pair, to measure what messages cost
     else:
         pair = Plan(data=2)
-        with joined(pair), naming_the_lost():
-            cluster = measured(spec, Mesh(pair).world, devices or runtime.cores())
-        if not runtime.worker().first:
-            return Answer({}, "")
-        prices = fitted(spec)
+        count = devices or runtime.cores()
+        with runtime.using_threads(max(runtime.cores() // count, 1)):  # as each device will compute
+            with joined(pair), naming_the_lost():
+                cluster = measured(spec, Mesh(pair).world, count)
+            if not runtime.worker().first:
+                return Answer({}, "")
+            prices = fitted(spec)
     plans = list(candidates(devices or cluster.devices, causal=asked.needs != "future"))
     found = predict(spec, plans, batch, length, cluster, prices)
     rows = [each._asdict() for each in found]

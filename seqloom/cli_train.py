@@ -70,15 +70,19 @@ def train(
     """
     from seqloom.train.directory import RUN
 
-    laid = plan_of(plan, workers, out if resume else None)
+    recipe = task is not None and task.endswith(".py")
+    laid = plan_of(plan, workers, out if resume else None, recipe)
     if laid is not None and laid.processes > 1 and runtime.worker().workers == 1:
         return Workers(laid.processes, restarts)
     length = {"--steps": steps, "--epochs": epochs, "--budget": budget}
     how = {"checkpoint_every": checkpoint_every, "resume": resume, "overwrite": overwrite}
-    if task is not None and task.endswith(".py"):
+    if task is not None and recipe:
         said = {"--model": model, **length, "--parameters": parameters, "--evaluate-every": evaluate_every}
         experiments = _recipe(Path(task), {**said, "--seed": seed, "--from": begin}, given, laid)
-        processes = experiments[0].plan.processes
+        counts = sorted({each.plan.processes for each in experiments})
+        if len(counts) > 1:
+            raise ValueError(f"'{task}' has plans of {', '.join(map(str, counts))} processes: give one number of them")
+        processes = counts[0]
         if processes > 1 and runtime.worker().workers == 1:
             return Workers(processes, restarts)
         return _studied(Path(task), experiments, out or Path("runs") / Path(task).stem, how)
@@ -106,12 +110,13 @@ def _trained(experiment: Any, opened: Any, where: Path, how: dict[str, Any]) -> 
     """Train an experiment in a run directory, and say what came of it."""
     from seqloom.core.spec import to_data
     from seqloom.parallel.world import joined
+    from seqloom.train.directory import launched
     from seqloom.train.loop import Training
     from seqloom.train.progress import Board
 
     first = runtime.worker().first
-    if runtime.worker().attempt:
-        how = {**how, "resume": True, "overwrite": False}  # of processes that were started anew
+    if runtime.worker().attempt and launched(where) == runtime.worker().launch:
+        how = {**how, "resume": True, "overwrite": False}  # these processes began it, and were started anew
     with Board() as board, joined(experiment.plan):
         title = f"{experiment.task.name()} {experiment.model.name()}"
         training = Training(experiment, opened, where, **how, progress=board.add(title) if first else None)
@@ -159,6 +164,8 @@ def _recipe(path: Path, said: dict[str, Any], given: Given, plan: Any) -> list[A
     Raises:
         ValueError: no such recipe, or an option that the recipe itself says.
     """
+    from seqloom.core.spec import resolve
+    from seqloom.parallel.plan import Plan
     from seqloom.train.recipe import read_recipe
 
     settings = [f"--{name.replace('_', '-')}" for part in (given.task, given.model, given.optimizer) for name in part]
@@ -166,6 +173,9 @@ def _recipe(path: Path, said: dict[str, Any], given: Given, plan: Any) -> list[A
     if extra:
         raise ValueError(f"{', '.join(extra)}: a recipe says all of its runs; change it in a copy of '{path}'")
     experiments = read_recipe(path)
+    started = runtime.worker().workers
+    if plan is None and started > 1 and all(each.plan.processes == 1 for each in experiments):
+        plan = resolve(Plan, {"data": started})  # torchrun started several for a recipe that says nothing of it
     return experiments if plan is None else [each.replace(plan=plan) for each in experiments]
 
 

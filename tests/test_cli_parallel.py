@@ -80,3 +80,33 @@ def test_plans_for_a_described_machine_are_predicted_and_the_best_is_named(capsy
     assert "not measured" in capsys.readouterr().out
     assert cli.run(["plan", "--machine", "toaster"]) == 2
     assert "no machine 'toaster'" in capsys.readouterr().err
+
+
+RECIPE = """
+from seqloom.parallel.plan import Plan
+from seqloom.tasks.digits import Digits
+from seqloom.train.experiment import Budget, Experiment
+from seqloom.zoo.gru import GRUStack
+
+experiments = [
+    Experiment(
+        task=Digits(), model=GRUStack(width=24), budget=Budget(steps=2), seed=seed, plan=Plan(tensor=2, timeout_s=30)
+    )
+    for seed in (0, 1)
+]
+"""
+
+
+def test_the_runs_of_a_recipe_have_its_plan_and_are_gone_on_with_under_it(tmp_path):
+    recipe, out = tmp_path / "two.py", tmp_path / "runs"
+    recipe.write_text(RECIPE)
+
+    def answer(*words):
+        command = [sys.executable, "-m", "seqloom", "train", *words, "--json"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    found = answer(str(recipe), "--out", str(out))
+    assert [run["plan"] for run in found["runs"]] == ["tensor=2,timeout_s=30.0"] * 2
+    assert answer("--resume", "--out", str(out / "1"))["plan"] == "tensor=2,timeout_s=30.0"

@@ -28,6 +28,7 @@ class Worker(NamedTuple):
     address: str = ""
     port: int = 0
     agent: bool = False  # whether torchrun's agent keeps the store
+    launch: str = ""  # the same for all processes, and again for those that are started anew
 
     @property
     def first(self) -> bool:
@@ -49,6 +50,7 @@ def worker() -> Worker:
         address=known.get("MASTER_ADDR", "127.0.0.1"),
         port=int(known.get("MASTER_PORT", "29500")),
         agent=known.get("TORCHELASTIC_USE_AGENT_STORE", "").lower() == "true",
+        launch=known.get("SEQLOOM_LAUNCH", known.get("TORCHELASTIC_RUN_ID", "")),
     )
 
 
@@ -67,6 +69,7 @@ def worker_environment(worker: Worker, loopback: str) -> dict[str, str]:
         "LOCAL_RANK": str(worker.local),
         "TORCHELASTIC_RESTART_COUNT": str(worker.attempt),
         "SEQLOOM_STORE": worker.store,
+        "SEQLOOM_LAUNCH": worker.launch,
     }
 
 

@@ -30,7 +30,8 @@ class Prices(NamedTuple):
     """Seconds for each of FEATURES in a training step, and what is known of them."""
 
     seconds: np.ndarray  # (4,) a forward FLOP, a dependent product, a byte, a parameter
-    activation_bytes: float  # that a token's forward pass keeps for the way back
+    block_bytes: float  # that a token's forward pass through a block keeps for the way back
+    outside_bytes: float  # and through frontend and head
     error: float  # largest relative error where they were fitted; for a described machine a guess
     points: int  # measured steps behind them
 
@@ -50,10 +51,10 @@ class Prediction(NamedTuple):
     why_not: list[str]
 
 
-def described(cluster: Cluster, activation_bytes: float) -> Prices:
+def described(cluster: Cluster, block_bytes: float, outside_bytes: float) -> Prices:
     """Return the prices of a described machine: a way back costs two forward passes."""
     rates = (3 / cluster.flops_per_s, 3 * cluster.step_s, 3 / cluster.bytes_per_s, 1.75 * _STATE / cluster.bytes_per_s)
-    return Prices(np.array(rates), activation_bytes, 0.5, 0)
+    return Prices(np.array(rates), block_bytes, outside_bytes, 0.5, 0)
 
 
 def candidates(devices: int, causal: bool) -> Iterator[Plan]:
@@ -111,16 +112,17 @@ def _predicted(model: Any, plan: Plan, batch: int, length: int, cluster: Cluster
     if reasons:
         return Prediction(str(plan), plan.processes, None, None, None, None, None, None, None, reasons)
     rank = _Rank(model, plan, batch, length, cluster)
-    memory = rank.held_bytes + rank.kept_tokens * prices.activation_bytes
+    memory = rank.held_bytes + rank.kept_bytes(prices)
     if memory > cluster.memory_bytes:
         reasons = [f"needs {memory / 2**30:.2f} GiB on a device that has {cluster.memory_bytes / 2**30:.2f} GiB"]
     seconds = prices.seconds * rank.asked * (cluster.crowding if plan.processes > 1 else 1.0)
-    compute_s = float(seconds.sum()) * rank.relay
+    update_s = float(seconds[-1])  # once a step, whatever waits before
+    busy_s = float(seconds.sum()) - update_s
     bubble = (plan.pipeline - 1) / (rank.parts + plan.pipeline - 1)
-    message_s = rank.message_s(compute_s)
-    step_s = compute_s / (1 - bubble) + message_s
-    parts = {**dict(zip(FEATURES, seconds.tolist(), strict=True)), "messages": message_s}
-    parts["bubble"] = compute_s / (1 - bubble) - float(seconds.sum())
+    passed_s = busy_s * rank.relay / (1 - bubble)
+    message_s = rank.message_s(busy_s)
+    step_s = passed_s + update_s + message_s
+    parts = {**dict(zip(FEATURES, seconds.tolist(), strict=True)), "messages": message_s, "bubble": passed_s - busy_s}
     axes = sum(degree > 1 for degree in plan.degrees().values())
     share = min(prices.error + 0.1 * axes, 0.9)
     return Prediction(
@@ -158,10 +160,10 @@ class _Rank:
         replicas = plan.data * plan.sequence if plan.sharded else 1
         # of a block that is gathered, parameters and gradients are whole for a while
         self.held_bytes = self.parameters * _STATE / replicas + (plan.sharded and 2 * _FLOAT * inside / len(every))
-        self.kept_tokens = self.tokens * len(self.blocks) / len(every) * (0.5 + 0.5 / plan.tensor)
+        self.words = words
         asked = _asked(cost, 0) / np.array([plan.tensor, 1, plan.tensor, 1])
         self.asked = asked + _asked(outside, 0) / np.array([words, 1, words, 1])
-        self.asked[3] = self.parameters
+        self.asked[3] = self.parameters / (plan.data * plan.sequence if plan.sharded else 1)
         self.relays = [block for block in self.blocks if block.mixer.carry != "fold"]
         groups = min(RELAYED, self.rows)
         slowed = (groups + plan.sequence - 1) / groups
@@ -170,12 +172,18 @@ class _Rank:
     def _block(self, block: Any, length: int) -> Cost:
         """Return the cost of the last stretch: what a row of all steps costs more than one without it."""
         cost = block.cost(self.rows, self.steps)
-        if self.plan.sequence == 1:
-            again = self.parts if self.plan.cuts == "rows" else 1  # each group of rows goes through all steps
-            return Cost(flops=cost.flops, bytes=cost.bytes, depth=cost.depth * again, state_bytes=cost.state_bytes)
-        before = block.cost(self.rows, max(length - self.steps, 1))
-        more = block.cost(self.rows, length).flops - before.flops
-        return Cost(flops=more, bytes=cost.bytes, depth=cost.depth, state_bytes=cost.state_bytes)
+        # each group of rows goes through all steps
+        again = self.parts if self.plan.pipeline > 1 and self.plan.cuts == "rows" else 1
+        flops = cost.flops
+        if self.plan.sequence > 1:
+            flops = block.cost(self.rows, length).flops - block.cost(self.rows, max(length - self.steps, 1)).flops
+            again *= 1 if block.mixer.carry == "fold" else min(RELAYED, self.rows)
+        return Cost(flops=flops, bytes=cost.bytes, depth=cost.depth * again, state_bytes=cost.state_bytes)
+
+    def kept_bytes(self, prices: Prices) -> float:
+        """Return what the forward pass keeps for the way back; what is outside mixers is whole on a tensor axis."""
+        inside = len(self.blocks) * prices.block_bytes * (0.5 + 0.5 / self.plan.tensor)
+        return self.tokens * (inside + prices.outside_bytes / self.words)
 
     def message_s(self, compute_s: float) -> float:
         """Return the seconds of a step that go to messages."""

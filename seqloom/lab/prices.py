@@ -20,8 +20,7 @@ SIZES = tuple((rows, steps) for steps in (16, 64, 256, 1024) for rows in (1, 4, 
 LEAST = 4  # sizes, whatever they take: as many as there are prices
 _RATE = 1e-5
 _MESSAGE = 2**22  # bytes of a long message
-_VOCABULARY = 256
-_BLOCKS = 4  # that what a forward pass keeps is counted with
+_BLOCKS = 2  # and twice as many: with them is counted what a forward pass keeps
 
 
 class Steps:
@@ -29,10 +28,11 @@ class Steps:
 
     def __init__(self, spec: ModelSpec) -> None:
         self.learner = Learner(spec.build(0), Optimizer(learning_rate=_RATE))
+        self.vocabulary = getattr(spec.frontend, "vocabulary", 2)
 
     def at(self, rows: int, steps: int) -> "Step":
         """Return the step of so many rows and steps."""
-        words = np.random.default_rng(0).integers(_VOCABULARY, size=(rows, steps + 1))
+        words = np.random.default_rng(0).integers(self.vocabulary, size=(rows, steps + 1))
         return Step(self.learner, Arrays(words[:, :-1], words[:, 1:]), np.arange(rows))
 
 
@@ -70,16 +70,27 @@ def fitted(spec: ModelSpec, budget_s: float = 30.0) -> Prices:
         asked.append(features(model, rows, steps))
     seconds = non_negative(np.array(asked), np.array(taken))
     error = float(np.max(np.abs(np.array(asked) @ seconds / np.array(taken) - 1)))
-    return Prices(seconds, kept_bytes(spec), max(error, 0.05), len(taken))
+    return Prices(seconds, *kept_bytes(spec), max(error, 0.05), len(taken))
 
 
-def kept_bytes(spec: ModelSpec) -> float:
-    """Return the bytes that a token's forward pass keeps for the way back: counted with the first blocks alone."""
+def kept_bytes(spec: ModelSpec) -> tuple[float, float]:
+    """Return the bytes that a token's forward pass keeps for the way back, through (a block, frontend and head).
+
+    Counted with the first blocks alone, of which there are two numbers, so that a large model need not be made.
+    """
     pattern = spec.backbone.pattern
-    few = pattern[:_BLOCKS]
-    taking = Steps(spec.replace(backbone=spec.backbone.replace(pattern=few)))
+    few, more = len(pattern[:_BLOCKS]), len(pattern[: 2 * _BLOCKS])
+    found = {n: _token_bytes(spec.replace(backbone=spec.backbone.replace(pattern=pattern[:n]))) for n in {few, more}}
+    if few == more:
+        return found[few] / few, 0.0  # too few blocks to tell: nothing is left out
+    block = (found[more] - found[few]) / (more - few)
+    return block, max(found[few] - few * block, 0.0)
+
+
+def _token_bytes(spec: ModelSpec) -> float:
+    taking = Steps(spec)
     short, long = (peak_live_bytes(taking.at(1, steps).backward).total_bytes for steps in (32, 96))
-    return max((long - short) / 64, 0.0) * len(pattern) / len(few)
+    return max((long - short) / 64, 0.0)
 
 
 def non_negative(asked: np.ndarray, taken: np.ndarray) -> np.ndarray:

@@ -47,12 +47,12 @@ class Objective(nn.Module):
         x, place = (x, where) if axis.size == 1 else (x[:, mine], where.select(mine))
         if pipeline.size == 1:
             extra = (memory,) if model.backbone.reads else ()
-            loss = self._loss(model.backbone(x, None, place, *extra)[0], segment, target, mine) * weight
+            loss = self._loss(model.backbone(x, None, place, *extra)[0], segment, target, mine, weight)
             return loss, loss.detach()
         y, anchor = through(model, x, place, memory, pipeline, self.parts, self.cuts)
         if y is None:
             return anchor * 0.0, anchor.detach()
-        loss = self._loss(model.backbone.norm(y), segment, target, mine) * weight
+        loss = self._loss(model.backbone.norm(y), segment, target, mine, weight)
         return loss + anchor * 0.0, loss.detach()
 
     def _table(self) -> Tensor | None:
@@ -61,19 +61,20 @@ class Objective(nn.Module):
         embedding = getattr(model.frontend, "embedding", None)
         return embedding.weight if isinstance(embedding, TokensInParts) else model.table
 
-    def _loss(self, y: Tensor, segment: Tensor | None, target: Tensor, mine: slice) -> Tensor:
-        """Return the loss of vectors (B, T / P, D), weighed so that the stretches of time add up."""
+    def _loss(self, y: Tensor, segment: Tensor | None, target: Tensor, mine: slice, weight: float) -> Tensor:
+        """Return the weighted loss of vectors (B, T / P, D), so that the stretches of time add up.
+
+        Where there is no target the gradients are awaited all the same, and are zeros.
+        """
         model: Any = self.model
         axis = self.mesh["sequence"]
-        if axis.size == 1:
-            return model.head.loss(model.head(y, segment, self._table()), target)
-        if model.head.scope != "step":
-            whole = gathered(y, axis).transpose(0, 1).flatten(1, 2)
-            return model.head.loss(model.head(whole, segment, self._table()), target) / axis.size
+        if axis.size == 1 or model.head.scope != "step":
+            whole = y if axis.size == 1 else gathered(y, axis).transpose(0, 1).flatten(1, 2)
+            output = model.head(whole, segment, self._table())
+            return model.head.loss(output, target) * (weight / axis.size) if weight else output.sum() * 0.0
         wanted = target[:, mine]
-        share = int((wanted != IGNORED).sum()) / max(int((target != IGNORED).sum()), 1)
+        share = weight * int((wanted != IGNORED).sum()) / max(int((target != IGNORED).sum()), 1)
         output = model.head(y, None if segment is None else segment[:, mine], self._table())
-        # without a target here the gradients are awaited all the same
         return model.head.loss(output, wanted) * share if share else output.sum() * 0.0
 
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
@@ -39,21 +40,23 @@ def launch(command: Sequence[str], workers: int, restarts: int, say: Callable[[s
         restarts: how often they are started anew, at most.
         say: what tells the user that they are.
     """
+    launch = uuid.uuid4().hex
     for attempt in range(restarts + 1):
         with tempfile.TemporaryDirectory(prefix="seqloom-") as folder:
-            codes, asked = _once(command, workers, attempt, Path(folder) / "store")
+            codes, asked = _once(command, workers, attempt, Path(folder) / "store", launch)
         lost = [rank for rank, code in enumerate(codes) if code < 0 or code == LOST]
         first = next((code for code in codes if code > 0 and code != LOST), 0)
         if asked or not lost or attempt == restarts or _WRONG in codes:
             return first or (LOST if lost else 0) if not asked else max(codes[0], first, 0) or 128 + asked
         killed = [rank for rank in lost if codes[rank] < 0]
-        whose = ", ".join(str(rank) for rank in (killed or lost))
-        how = "was killed" if killed else "lost another"
+        failed = [rank for rank, code in enumerate(codes) if code > 0 and code != LOST]
+        whose = ", ".join(str(rank) for rank in (killed or failed or lost))
+        how = "was killed" if killed else "failed" if failed else "lost another"
         say(f"worker {whose} {how}; starting all {workers} anew, {restarts - attempt} more times at most")
     raise AssertionError("the last attempt returns")
 
 
-def _once(command: Sequence[str], workers: int, attempt: int, store: Path) -> tuple[list[int], int]:
+def _once(command: Sequence[str], workers: int, attempt: int, store: Path, launch: str) -> tuple[list[int], int]:
     """Return (exit codes of one attempt, negative for a signal; the signal that asked this process to end, or 0)."""
     asked = 0
 
@@ -68,7 +71,7 @@ def _once(command: Sequence[str], workers: int, attempt: int, store: Path) -> tu
     before = {number: signal.signal(number, hand_on) for number in _SIGNALS}
     try:
         for rank in range(workers):
-            here = runtime.Worker(rank=rank, workers=workers, local=rank, attempt=attempt, store=str(store))
+            here = runtime.Worker(rank, workers, local=rank, attempt=attempt, store=str(store), launch=launch)
             started.append(
                 subprocess.Popen(
                     [sys.executable, "-m", "seqloom", *command],

@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib
+import math
 import re
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -45,6 +46,7 @@ class Layout:
         if reasons:
             raise ValueError("; ".join(reasons))
         self.names = list(dict(model.named_parameters()))  # of the whole model
+        self._device = next(model.parameters()).device
         self._splits = {**splits(model), **in_vocabulary(model, plan.tensor)} if plan.tensor > 1 else {}
         for axis in _ORDER:
             if self.mesh[axis].size > 1:
@@ -83,7 +85,7 @@ class Layout:
             low = torch.autocast(device.type, torch.bfloat16) if bf16 else contextlib.nullcontext()
             with later:
                 with low:
-                    back, loss = self._objective(batch.to(device), count / max(total, 1.0))
+                    back, loss = self._objective(batch.to(device), count / total if total else math.nan)
                 back.backward()
             losses.append(loss)
         sum_marked(self.model, self.mesh)
@@ -92,10 +94,10 @@ class Layout:
 
     def norm(self) -> Tensor:
         """Return the norm of the whole gradient: parts are added, copies count once."""
-        squares = torch.zeros((), dtype=torch.float64)
+        squares = torch.zeros((), dtype=torch.float64, device=self._device)
         for name, parameter in self.parameters.items():
             if parameter.grad is not None:
-                squares += local(parameter.grad).double().square().sum().cpu() / self._copies(name)
+                squares += local(parameter.grad).double().square().sum() / self._copies(name)
         if self.sharded:
             self.mesh.replicas.sum(squares)
         return self.mesh["tensor"].sum(self.mesh["pipeline"].sum(squares)).sqrt()
@@ -112,10 +114,10 @@ class Layout:
             mine = parameter is not None and self._held[name][0] == self.mesh["pipeline"].index
             value = part(parameter) if mine and parameter is not None else None
             value = None if value is None else gathered_whole(value)
-            value = _of_holder(value, self.mesh["pipeline"])
+            value = _of_holder(value, self.mesh["pipeline"], self._device)
             how, tensor = self._splits.get(name), self.mesh["tensor"]
             if how == "once":
-                value = _of_holder(value if tensor.index == 0 else None, tensor)
+                value = _of_holder(value if tensor.index == 0 else None, tensor, self._device)
             if value is not None:
                 found[name] = whole_of(value, how, tensor) if isinstance(how, Cut) and value.ndim else value.clone()
         return found
@@ -152,7 +154,7 @@ class Layout:
         return alike * self._held[name][1]
 
 
-def _of_holder(value: Tensor | None, axis: Axis) -> Tensor | None:
+def _of_holder(value: Tensor | None, axis: Axis, device: torch.device) -> Tensor | None:
     """Return the value that one process of an axis has, on all; None where none has."""
     if axis.size == 1:
         return value
@@ -162,7 +164,7 @@ def _of_holder(value: Tensor | None, axis: Axis) -> Tensor | None:
     there, wide, dimensions, *sizes = axis.sum(about).tolist()
     if not there:
         return None
-    empty = torch.zeros(sizes[:dimensions], dtype=torch.float64 if wide else torch.float32)
+    empty = torch.zeros(sizes[:dimensions], dtype=torch.float64 if wide else torch.float32, device=device)
     return axis.sum(empty if value is None else value.detach().clone())
 
 

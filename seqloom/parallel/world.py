@@ -1,6 +1,7 @@
 """The processes of a run: how one joins the others, and what is raised when another is lost."""
 
 import contextlib
+import itertools
 import re
 from collections.abc import Generator
 from datetime import timedelta
@@ -14,6 +15,7 @@ from seqloom.core import runtime
 from seqloom.parallel.launch import LostError
 from seqloom.parallel.plan import Plan
 
+_JOINS = itertools.count()  # of this process; all processes join in the same order
 JOIN_S = 120.0  # for all processes to start: imports on a busy machine take their time
 _SAID = re.compile(r"connection (closed|reset) by peer|timed out", re.IGNORECASE)
 _LOST = re.compile(r"gloo|nccl|connection (closed|reset)|timed? ?out|wait timeout|broken pipe", re.IGNORECASE)
@@ -45,10 +47,11 @@ def joined(plan: Plan) -> Generator[None, None, None]:
     if torch.cuda.is_available():
         torch.cuda.set_device(here.local % torch.cuda.device_count())
     store: Any = FileStore(here.store, here.workers) if here.store else _torchrun_store(here)
-    _meet(store, here, JOIN_S)
+    turn = f"{here.attempt}/{next(_JOINS)}"  # addresses of an earlier group in the same store are dead
+    _meet(store, here, turn, JOIN_S)
     dist.init_process_group(
         "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo",
-        store=PrefixStore("world", store),
+        store=PrefixStore(f"world/{turn}", store),
         rank=here.rank,
         world_size=here.workers,
         timeout=timedelta(seconds=plan.timeout_s),
@@ -84,9 +87,9 @@ def _torchrun_store(here: runtime.Worker) -> Any:
     )  # fmt: skip
 
 
-def _meet(store: Any, here: runtime.Worker, limit_s: float) -> None:
-    """Wait for all processes to come, each attempt for itself."""
-    mark = f"here/{here.attempt}"
+def _meet(store: Any, here: runtime.Worker, turn: str, limit_s: float) -> None:
+    """Wait for all processes to come, at each turn anew."""
+    mark = f"here/{turn}"
     store.set(f"{mark}/{here.rank}", "1")
     missing: list[int] = []
     for rank in range(here.workers):

@@ -159,6 +159,11 @@ def read_record(path: Path) -> dict[str, Any]:
     return record
 
 
+def launched(path: Path) -> str | None:
+    """Return which start of several processes began the run in a directory; None where there is no run."""
+    return read_record(path).get("launch") if (path / RUN).exists() else None
+
+
 def read_encoding(path: Path) -> dict[str, Any] | None:
     """Return the content of a directory's encoding.json; None if there is none.
 

@@ -65,7 +65,7 @@ class Training:
         labels: dict[str, str | int | float] | None = None,
     ) -> None:
         check(experiment, processes(), checkpoint_every, keep)
-        if out is not None:
+        if out is not None and experiment.plan.processes == 1:  # of several the first alone looks, and tells
             refuse(out, resume, overwrite)  # before the data is read, which may take long
         self.experiment, self.settings = experiment, experiment.optimizer
         self.opened = opened if opened is not None else experiment.task.open(experiment.data_seed)

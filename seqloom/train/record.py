@@ -33,6 +33,7 @@ def describe(experiment: Experiment, opened: Opened) -> dict[str, Any]:
         "digest": experiment.digest(),
         "experiment": {name: value for name, value in to_data(experiment).items() if name != "plan"},
         "plan": to_data(experiment.plan),  # another one may go on with the run
+        "launch": runtime.worker().launch,
         "data": fingerprints(opened),
         **opened.account(),
         "machine": {name: value for name, value in machine.describe(runtime.device()).facts().items() if value},
