@@ -23,7 +23,7 @@ experiments = [
             test=str(FOLDER / "ptb.test.txt"),
             tokens="words",
             length=70,
-            context=70,
+            context=35,
             shift=True,
             token_dropout=0.5,
         ),

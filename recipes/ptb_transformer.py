@@ -23,7 +23,7 @@ experiments = [
             test=str(FOLDER / "ptb.test.txt"),
             tokens="words",
             length=96,
-            context=96,
+            context=48,
             shift=True,
             token_dropout=0.4,
         ),

@@ -67,7 +67,7 @@ class Language(Task):
     tokens: Literal["bytes", "characters", "words", "bpe"] = "bytes"  # steps
     vocabulary: int | None = pydantic.Field(default=None, gt=1)  # words, characters or BPE tokens at most; None: 10,000
     length: int = pydantic.Field(default=256, gt=0)  # tokens of a window
-    context: int = pydantic.Field(default=0, ge=0)  # tokens read in front of each window that is scored
+    context: int = pydantic.Field(default=0, ge=0)  # of a window that is scored, tokens in front that are only read
     shift: bool = False  # windows begin at other places in each epoch of training
     token_dropout: float = pydantic.Field(default=0.0, ge=0, lt=1)  # on the tokens' vectors and in front of the head
     objective: Literal["next", "masked"] = "next"  # predict each next token, or tokens that are masked, as BERT does
@@ -79,6 +79,8 @@ class Language(Task):
             raise ValueError(f"masked_share {self.masked_share} has no effect with objective=next; take masked")
         if self.tokens == "bytes" and self.vocabulary is not None:
             raise ValueError(f"vocabulary {self.vocabulary} has no effect with tokens=bytes, of which there are 256")
+        if self.context >= self.length:
+            raise ValueError(f"context {self.context} leaves nothing to score in windows of length {self.length}")
         if self.objective == "masked" and (self.context or self.shift):
             raise ValueError("context and shift are of objective=next: masked windows are read whole; leave them out")
         if self.data is None and (self.test is not None or self.validation_data is not None):
@@ -171,7 +173,8 @@ class Language(Task):
     def _scored(self, tokens: np.ndarray, seed: int, tokenizer: Tokenizer) -> Examples:
         if self.objective == "masked":
             return self._masked(tokens, seed, tokenizer)
-        return Windows(tokens, self.length, self.context)
+        # no longer than in training: attention is not asked about distances that it has never seen
+        return Windows(tokens, self.length - self.context, self.context)
 
     def _masked(self, tokens: np.ndarray, seed: int, tokenizer: Tokenizer) -> Examples:
         return Masked(Windows(tokens, self.length), tokenizer.vocabulary, self.masked_share or _MASKED_SHARE, seed)

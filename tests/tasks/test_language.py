@@ -190,3 +190,12 @@ def test_a_text_is_cut_between_characters(tmp_path: Path) -> None:
     opened = Language(data=str(tmp_path / "zh.txt"), encoding="gb18030", tokens="characters", length=8).open()
     assert opened.facts["vocabulary"] == 5  # and the unknown one
     assert sum(opened.facts[f"{part}_tokens"] for part in ("train", "validation", "test")) == 4 * 37
+
+
+def test_no_window_that_is_scored_is_longer_than_those_of_training(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("to be or not to be, that is the question. " * 80)
+    opened = Language(data=str(tmp_path / "a.txt"), length=32, context=16, shift=True).open()
+    for part in (opened.validation, opened.test):
+        assert part.lengths.max() == 32 == opened.train.lengths.max()
+    with pytest.raises(ValueError, match="leaves nothing to score"):
+        Language(data=str(tmp_path / "a.txt"), length=32, context=32)
