@@ -2,7 +2,7 @@
 
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 # before torch starts its threads: results, and the time of small matrices, must not depend on the machine's cores
@@ -52,3 +52,16 @@ def _same_global_state() -> Iterator[None]:
     yield
     torch.set_default_dtype(dtype)
     torch.set_grad_enabled(grad)
+
+
+@pytest.fixture
+def call(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """Run the command line here; return (exit code, standard output, standard error)."""
+    from seqloom import cli
+
+    def run(*words: str) -> tuple[int, str, str]:
+        code = cli.run(list(words))
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return run

@@ -22,18 +22,6 @@ def seqloom(*words: str, **kwargs) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-m", "seqloom", *words], capture_output=True, text=True, **kwargs)
 
 
-@pytest.fixture
-def call(capsys):
-    """Run the command line here; return (exit code, standard output, standard error)."""
-
-    def run(*words: str) -> tuple[int, str, str]:
-        code = cli.run(list(words))
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return run
-
-
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     """A run of three steps."""

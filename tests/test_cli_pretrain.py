@@ -1,7 +1,6 @@
 """Pretraining and fine-tuning, from the command line: BERT on masked bytes, GPT on next ones, then a new head."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -29,18 +28,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def classify(folder: Path, begin: Path) -> list[str]:
     return ["train", "classify", "--data", str(folder / "a.csv"), "--from", str(begin), "--steps", "2"]
-
-
-@pytest.fixture
-def call(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
-    """Run the command line here; return (exit code, standard output, standard error)."""
-
-    def run(*words: str) -> tuple[int, str, str]:
-        code = cli.run(list(words))
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return run
 
 
 @pytest.mark.parametrize("model", MODELS)

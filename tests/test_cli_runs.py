@@ -5,8 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from seqloom import cli
-
 RECIPE = """
 from seqloom.tasks.digits import Digits
 from seqloom.train.experiment import Budget, Experiment
@@ -18,18 +16,6 @@ experiments = [
     for seed, model in RUNS
 ]
 """
-
-
-@pytest.fixture
-def call(capsys):
-    """Run the command line here; return (exit code, standard output, standard error)."""
-
-    def run(*words: str) -> tuple[int, str, str]:
-        code = cli.run(list(words))
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return run
 
 
 def recipe(folder: Path, runs: str) -> tuple[str, Path]:

@@ -11,18 +11,6 @@ from seqloom import cli
 SMALL = ["--width", "8", "--layers", "1"]
 
 
-@pytest.fixture
-def call(capsys):
-    """Run the command line here; return (exit code, standard output, standard error)."""
-
-    def run(*words: str) -> tuple[int, str, str]:
-        code = cli.run(list(words))
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return run
-
-
 def table(path: Path, broken: int) -> str:
     rows = [f"text {i} is {label},{label}" for i in range(20) for label in ("no", "yes")]
     path.write_text("\n".join(["text,label", *rows, *["one,cell,too many"] * broken]) + "\n")

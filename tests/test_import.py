@@ -21,6 +21,12 @@ def test_nothing_heavy_is_imported_at_the_start(statement):
     assert loaded == "[]"
 
 
+def test_training_on_one_process_does_not_import_what_shares_parameters_out():
+    heavy = ("sympy", "torch.distributed.fsdp", "torch.distributed.tensor")
+    loaded = fresh(f"import seqloom.train.loop, sys; print([m for m in {heavy} if m in sys.modules])")
+    assert loaded == "[]"
+
+
 def test_listing_and_correcting_a_name_imports_no_plug_in():
     code = (
         "from seqloom.core import registry; import sys\n"

@@ -163,11 +163,11 @@ class _Rank:
         self.words = words
         asked = _asked(cost, 0) / np.array([plan.tensor, 1, plan.tensor, 1])
         self.asked = asked + _asked(outside, 0) / np.array([words, 1, words, 1])
-        self.asked[3] = self.parameters / (plan.data * plan.sequence if plan.sharded else 1)
-        self.relays = [block for block in self.blocks if block.mixer.carry != "fold"]
+        self.asked[3] = self.parameters / replicas
+        relays = sum(block.mixer.carry != "fold" for block in self.blocks)
         groups = min(RELAYED, self.rows)
         slowed = (groups + plan.sequence - 1) / groups
-        self.relay = 1 + (slowed - 1) * len(self.relays) / len(self.blocks)
+        self.relay = 1 + (slowed - 1) * relays / len(self.blocks)
 
     def _block(self, block: Any, length: int) -> Cost:
         """Return the cost of the last stretch: what a row of all steps costs more than one without it."""

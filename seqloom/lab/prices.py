@@ -1,5 +1,6 @@
 """Prices: what a training step of a model pays on this machine, fitted at small sizes, and what messages cost."""
 
+from collections.abc import Callable
 from time import perf_counter
 
 import numpy as np
@@ -116,12 +117,11 @@ def measured(spec: ModelSpec, world: Axis, devices: int) -> Cluster:
     step = Steps(spec).at(1, 64)
     step()
 
-    def seconds(call: object, rounds: int) -> float:
+    def seconds(call: Callable[[], object], rounds: int) -> float:
         found = []
         for _ in range(rounds):
             world.meet()
             began = perf_counter()
-            assert callable(call)
             call()
             found.append(perf_counter() - began)
         return float(np.median(found))

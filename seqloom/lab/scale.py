@@ -76,9 +76,9 @@ def scale(
     Returns:
         Rows, labels model, family, plan, processes, batch, length, parameters, width: `step_s`, `one_process_s`;
         `speedup` over one process, `ceiling`: that of as many independent processes, `of_ceiling`: their ratio,
-        `efficiency`: the speed-up by process; `door_share`: the part of a step in calls at the
-        door that wait (gradients that go meanwhile, as along data, are not in it); `messages` and
-        `sent_bytes` of the first process in a step; `skipped`, label reason, where a plan does not suit a model.
+        `efficiency`: the speed-up by process; `door_share`: the part of a step in calls at the door that wait
+        (gradients that go meanwhile, as along data, are not in it); `messages` and `sent_bytes` of the first process
+        in a step; `skipped`, label reason, where a plan does not suit a model.
 
     Raises:
         ValueError: no plan or model, a plan for another number of processes, or sizes below 1.

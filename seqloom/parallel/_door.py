@@ -17,7 +17,6 @@ from typing import Any, NamedTuple
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch.distributed.tensor import DTensor
 
 from seqloom.parallel.plan import AXES, Plan
 from seqloom.parallel.world import processes
@@ -314,7 +313,13 @@ def taken(anchor: Tensor, likes: Sequence[Tensor], axis: Axis, source: int) -> t
 
 def local(tensor: Tensor) -> Tensor:
     """Return the part of a tensor that this process holds: of one that is not shared out, all."""
-    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+    held: Any = tensor
+    return held.to_local() if is_shared_out(tensor) else tensor
+
+
+def is_shared_out(tensor: Tensor) -> bool:
+    """Return whether a tensor is a DTensor, whose class takes most of a second to import."""
+    return hasattr(tensor, "to_local")
 
 
 def also_summed(parameter: Tensor, axis: str) -> None:

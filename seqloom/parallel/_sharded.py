@@ -1,7 +1,7 @@
 """Sharded data parallel: parameters, gradients and moments are shared out, and gathered block by block when needed.
 
-torch's FSDP2 (`fully_shard`; Zhao et al. 2023, arXiv 2304.11277), its messages through our door. What is shared out is
-a DTensor: here stand the few things that must know.
+torch's FSDP2 (`fully_shard`; Zhao et al. 2023, arXiv 2304.11277), its messages through our door. What is shared out
+is a DTensor: here stand the few things that must know. Imported only under such a plan: FSDP takes most of a second.
 """
 
 from typing import Any
@@ -45,15 +45,9 @@ def synchronised(objective: nn.Module, last: bool) -> None:
     objective.set_requires_gradient_sync(last)
 
 
-def gathered_whole(tensor: Tensor) -> Tensor:
-    """Return all of a tensor; every process that holds a part must ask."""
-    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
-
-
 def shared_like(whole: Tensor, parameter: Tensor) -> Tensor:
-    """Return a whole tensor shared out as a parameter is; a number belongs to all."""
-    if not isinstance(parameter, DTensor) or whole.ndim == 0:
-        return whole
+    """Return a whole tensor shared out as a parameter is."""
+    assert isinstance(parameter, DTensor)
     return distribute_tensor(whole, parameter.device_mesh, [Shard(0)], src_data_rank=None)
 
 

@@ -13,9 +13,8 @@ from torch import Tensor, nn
 
 from seqloom.core import registry
 from seqloom.model.mixer import Cut
-from seqloom.parallel._door import Axis, Mesh, local, sum_marked
+from seqloom.parallel._door import Axis, Mesh, is_shared_out, local, sum_marked
 from seqloom.parallel._objective import Objective
-from seqloom.parallel._sharded import gathered_whole, shard, shared_like, synchronised
 from seqloom.parallel._vocabulary import in_vocabulary
 from seqloom.parallel.data import replicated
 from seqloom.parallel.plan import Plan, Strategy
@@ -56,7 +55,7 @@ class Layout:
         objective = Objective(model, self.mesh, plan.parts, plan.cuts)
         self.sharded = plan.sharded and self.mesh.replicas.size > 1
         if self.sharded:
-            self._objective = shard(objective, model.get_submodule("backbone.blocks"), self.mesh.replicas)
+            self._objective = _sharded().shard(objective, model.get_submodule("backbone.blocks"), self.mesh.replicas)
             self.parameters = {_WRAPPED.sub("", name): part for name, part in model.named_parameters()}
         else:
             partly = plan.pipeline > 1
@@ -80,7 +79,7 @@ class Layout:
         for number, (batch, count) in enumerate(zip(batches, counts, strict=True)):
             waits = number + 1 < len(batches) and self.mesh.replicas.size > 1
             if self.sharded:
-                synchronised(self._objective, not waits)
+                _sharded().synchronised(self._objective, not waits)
             later = self._objective.no_sync() if waits and not self.sharded else contextlib.nullcontext()  # type: ignore[operator]
             low = torch.autocast(device.type, torch.bfloat16) if bf16 else contextlib.nullcontext()
             with later:
@@ -113,7 +112,7 @@ class Layout:
             parameter = self.parameters.get(name)
             mine = parameter is not None and self._held[name][0] == self.mesh["pipeline"].index
             value = part(parameter) if mine and parameter is not None else None
-            value = None if value is None else gathered_whole(value)
+            value = value.full_tensor() if value is not None and is_shared_out(value) else value  # type: ignore[operator]
             value = _of_holder(value, self.mesh["pipeline"], self._device)
             how, tensor = self._splits.get(name), self.mesh["tensor"]
             if how == "once":
@@ -132,7 +131,8 @@ class Layout:
         """Return this process's part of what belongs to a parameter of the whole model; a number belongs to all."""
         how, tensor = self._splits.get(name), self.mesh["tensor"]
         mine = whole if how is None or whole.ndim == 0 else cut(whole, how, tensor.index, tensor.size)
-        return shared_like(mine, self.parameters[name])
+        shared = is_shared_out(self.parameters[name]) and whole.ndim > 0
+        return _sharded().shared_like(mine, self.parameters[name]) if shared else mine
 
     def _owners(self) -> dict[str, tuple[int, int]]:
         """Return of each parameter (the first stage that learns it, how many stages do)."""
@@ -166,6 +166,10 @@ def _of_holder(value: Tensor | None, axis: Axis, device: torch.device) -> Tensor
         return None
     empty = torch.zeros(sizes[:dimensions], dtype=torch.float64 if wide else torch.float32, device=device)
     return axis.sum(empty if value is None else value.detach().clone())
+
+
+def _sharded() -> Any:
+    return importlib.import_module("seqloom.parallel._sharded")
 
 
 def strategy(axis: str) -> Strategy:

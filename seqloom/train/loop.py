@@ -131,12 +131,8 @@ class Training:
             last_step = course.step + steps if steps is not None else None
             last_s = course.train_s + seconds if seconds is not None else None
             while not course.done:
-                if (
-                    last_step is not None
-                    and course.step >= last_step
-                    or last_s is not None
-                    and course.train_s >= last_s
-                ):
+                late = last_s is not None and self.learner.told(course.train_s) >= last_s  # by one process's clock
+                if late or (last_step is not None and course.step >= last_step):
                     break
                 started = time.perf_counter()
                 loss = self._update(course.step)
