@@ -25,7 +25,7 @@ experiments = [
             length=70,
             context=35,
             shift=True,
-            token_dropout=0.5,
+            token_dropout=0.2,
         ),
         model=LSTMStack(width=400, layers=2, channel="none", dropout=0.4),
         budget=Budget(epochs=12),

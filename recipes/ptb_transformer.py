@@ -25,9 +25,9 @@ experiments = [
             length=96,
             context=48,
             shift=True,
-            token_dropout=0.4,
+            token_dropout=0.2,
         ),
-        model=Transformer(width=320, layers=4, heads=5, dropout=0.4),
+        model=Transformer(width=320, layers=4, heads=5, dropout=0.3),
         budget=Budget(epochs=10),
         optimizer=Optimizer(batch_size=16, learning_rate=2e-3, weight_decay=0.1, warmup=0.1, final=0.02),
     )

@@ -141,6 +141,7 @@ def plan(
         raise ValueError(f"devices {devices}: must be at least 1")
     from seqloom.core.spec import to_data
     from seqloom.lab.planner import candidates, described, predict
+    from seqloom.lab.play import counted
     from seqloom.lab.prices import fitted, kept_bytes, measured
     from seqloom.parallel._door import Mesh
     from seqloom.parallel.cluster import read_cluster
@@ -164,7 +165,7 @@ def plan(
                 return Answer({}, "")
             prices = fitted(spec)
     plans = list(candidates(devices or cluster.devices, causal=asked.needs != "future"))
-    found = predict(spec, plans, batch, length, cluster, prices)
+    found = counted(spec, predict(spec, plans, batch, length, cluster, prices), batch, length, cluster)
     rows = [each._asdict() for each in found]
     data = {
         "best": next((row for row in rows if not row["why_not"]), None),
@@ -179,11 +180,12 @@ def plan(
 
 def _predictions(rows: list[dict[str, Any]], points: int) -> str:
     """Return the plans that can be, in words, and how many cannot."""
-    header = ["plan", "processes", "step", "from", "to", "memory", "bubble", "messages", "limit"]
+    header = ["plan", "processes", "step", "from", "to", "memory", "bubble", "calls", "sent", "at the door", "limit"]
     lines = [
         [
             row["plan"], str(row["processes"]), number(row["step_s"], "s"), number(row["low"], "s"),
             number(row["high"], "s"), number(row["memory_bytes"], "bytes"), f"{row['bubble']:.0%}",
+            *(("", "") if row["messages"] is None else (number(row["messages"]), number(row["sent_bytes"], "bytes"))),
             number(row["message_s"], "s"), row["limit"],
         ]
         for row in rows
@@ -192,6 +194,8 @@ def _predictions(rows: list[dict[str, Any]], points: int) -> str:
     refused = [row for row in rows if row["why_not"]]
     basis = f"prices fitted to {points} steps here" if points else "from the rates of a described machine"
     told = [f"Predicted, {basis}; not measured.", table(header, lines[:_SHOWN])]
+    if any(row["messages"] is None for row in rows if not row["why_not"]):
+        told.append("Calls and bytes are counted, and memory; where there are none, memory is estimated.")
     if len(lines) > _SHOWN:
         told.append(f"... and {len(lines) - _SHOWN} slower ones, all in --json")
     if refused:

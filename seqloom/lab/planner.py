@@ -49,6 +49,8 @@ class Prediction(NamedTuple):
     message_s: float | None  # of the step
     limit: str | None  # what takes most
     why_not: list[str]
+    messages: int | None = None  # calls of the process that calls most, counted by play.py
+    sent_bytes: int | None = None  # of the process that sends most
 
 
 def described(cluster: Cluster, block_bytes: float, outside_bytes: float) -> Prices:
@@ -113,8 +115,8 @@ def _predicted(model: Any, plan: Plan, batch: int, length: int, cluster: Cluster
         return Prediction(str(plan), plan.processes, None, None, None, None, None, None, None, reasons)
     rank = _Rank(model, plan, batch, length, cluster)
     memory = rank.held_bytes + rank.kept_bytes(prices)
-    if memory > cluster.memory_bytes:
-        reasons = [f"needs {memory / 2**30:.2f} GiB on a device that has {cluster.memory_bytes / 2**30:.2f} GiB"]
+    lacks = cluster.lacks(memory)
+    reasons = [lacks] if lacks else []
     seconds = prices.seconds * rank.asked * (cluster.crowding if plan.processes > 1 else 1.0)
     update_s = float(seconds[-1])  # once a step, whatever waits before
     busy_s = float(seconds.sum()) - update_s
@@ -200,7 +202,7 @@ class _Rank:
         if plan.tensor > 1:
             layers = sum(1 + (block.channel is not None) for block in self.blocks)
             total += _sum_s(plan.tensor, 2 * layers * answer, link, 2 * layers)
-            steps = sum(self.steps * _waits_each_step(block) for block in self.blocks)
+            steps = sum(self.steps * waits_each_step(block) for block in self.blocks)
             total += 2 * steps * link.link_s * (plan.tensor - 1)
         if plan.sequence > 1:
             states = sum(block.cost(self.rows, self.steps).state_bytes for block in self.blocks)
@@ -210,7 +212,7 @@ class _Rank:
         return total
 
 
-def _waits_each_step(block: Any) -> int:
+def waits_each_step(block: Any) -> int:
     """Return 1 for a nonlinear recurrence, whose units are gathered at every step."""
     return int(block.mixer.carry != "fold" and block.mixer.cost(1, 64).depth > 64)
 

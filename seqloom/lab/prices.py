@@ -7,8 +7,8 @@ import numpy as np
 import torch
 
 from seqloom.core import runtime
-from seqloom.data.batches import Arrays
 from seqloom.lab.planner import Prices, features
+from seqloom.lab.steps import RATE, Step
 from seqloom.measure.clock import time
 from seqloom.measure.memory import peak_live_bytes, total_bytes
 from seqloom.model.model import ModelSpec
@@ -19,37 +19,8 @@ from seqloom.train.learner import Learner
 
 SIZES = tuple((rows, steps) for steps in (16, 64, 256, 1024) for rows in (1, 4, 16))
 LEAST = 4  # sizes, whatever they take: as many as there are prices
-_RATE = 1e-5
 _MESSAGE = 2**22  # bytes of a long message
 _BLOCKS = 2  # and twice as many: with them is counted what a forward pass keeps
-
-
-class Steps:
-    """Training steps of a model on random tokens, at any size."""
-
-    def __init__(self, spec: ModelSpec) -> None:
-        self.learner = Learner(spec.build(0), Optimizer(learning_rate=_RATE))
-        self.vocabulary = getattr(spec.frontend, "vocabulary", 2)
-
-    def at(self, rows: int, steps: int) -> "Step":
-        """Return the step of so many rows and steps."""
-        words = np.random.default_rng(0).integers(self.vocabulary, size=(rows, steps + 1))
-        return Step(self.learner, Arrays(words[:, :-1], words[:, 1:]), np.arange(rows))
-
-
-class Step:
-    """One training step, again and again."""
-
-    def __init__(self, learner: Learner, examples: Arrays, rows: np.ndarray) -> None:
-        self.learner, self.examples, self.rows = learner, examples, rows
-
-    def __call__(self) -> None:
-        """Take it."""
-        self.learner.update(self.examples, self.rows, _RATE)
-
-    def backward(self) -> None:
-        """Take it without the update."""
-        self.learner.gradients(self.examples, self.rows)
 
 
 def fitted(spec: ModelSpec, budget_s: float = 30.0) -> Prices:
@@ -58,8 +29,7 @@ def fitted(spec: ModelSpec, budget_s: float = 30.0) -> Prices:
     The prices are the non-negative ones whose relative errors have the least squares. Their error is the largest
     relative one among the measured steps, at least a twentieth.
     """
-    taking = Steps(spec)
-    model = taking.learner.model
+    learner = Learner(spec.build(0), Optimizer(learning_rate=RATE))
     began = perf_counter()
     asked: list[np.ndarray] = []
     taken: list[float] = []
@@ -67,8 +37,8 @@ def fitted(spec: ModelSpec, budget_s: float = 30.0) -> Prices:
         ahead = 4 * taken[-1] * 4 if taken else 0.0  # four times the tokens, and four calls
         if len(taken) >= LEAST and perf_counter() - began + ahead > budget_s:
             break
-        taken.append(float(np.median(time(taking.at(rows, steps), min_rounds=3, max_time_s=budget_s / 12))))
-        asked.append(features(model, rows, steps))
+        taken.append(float(np.median(time(Step(learner, spec, rows, steps), min_rounds=3, max_time_s=budget_s / 12))))
+        asked.append(features(learner.model, rows, steps))
     seconds = non_negative(np.array(asked), np.array(taken))
     error = float(np.max(np.abs(np.array(asked) @ seconds / np.array(taken) - 1)))
     return Prices(seconds, *kept_bytes(spec), max(error, 0.05), len(taken))
@@ -89,8 +59,8 @@ def kept_bytes(spec: ModelSpec) -> tuple[float, float]:
 
 
 def _token_bytes(spec: ModelSpec) -> float:
-    taking = Steps(spec)
-    short, long = (peak_live_bytes(taking.at(1, steps).backward).total_bytes for steps in (32, 96))
+    learner = Learner(spec.build(0), Optimizer(learning_rate=RATE))
+    short, long = (peak_live_bytes(Step(learner, spec, 1, steps).backward).total_bytes for steps in (32, 96))
     return max((long - short) / 64, 0.0)
 
 
@@ -114,7 +84,7 @@ def measured(spec: ModelSpec, world: Axis, devices: int) -> Cluster:
 
     Measured are the links between processes here, and how much slower a step is when both compute.
     """
-    step = Steps(spec).at(1, 64)
+    step = Step(Learner(spec.build(0), Optimizer(learning_rate=RATE)), spec, 1, 64)
     step()
 
     def seconds(call: Callable[[], object], rounds: int) -> float:

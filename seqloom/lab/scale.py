@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from seqloom.core import runtime
-from seqloom.data.batches import Arrays
+from seqloom.lab.steps import RATE, Step
 from seqloom.measure.clock import settle
 from seqloom.measure.ledger import Label, Ledger, Measurement
 from seqloom.measure.machine import describe
@@ -25,7 +25,6 @@ from seqloom.zoo.architecture import Architecture, count_parameters, fit_width
 
 ROUNDS = 5  # at least: of fewer samples no interval holds the median with 95 %
 MOST_ROUNDS = 40
-_RATE = 1e-5  # of learning: what is learnt does not matter here
 _WIDER = 64  # how far a width is raised until a plan's degrees divide it
 
 Progress = Callable[[str], None]
@@ -120,11 +119,11 @@ def _measured(
         reasons = [*reasons, "a weak scaling is of rows or of time: take data or sequence"]
     if reasons:
         return [Measurement(what="skipped", value=0, unit="1", labels={**labels, "reason": "; ".join(reasons)})]
-    settings = Optimizer(batch_size=batch, learning_rate=_RATE)
+    settings = Optimizer(batch_size=batch, learning_rate=RATE)
     grown = (batch * plan.data, length * plan.sequence) if weak else (batch, length)
-    whole = _Step(Learner(spec.build(seed), settings), batch, length, vocabulary, seed)
+    whole = Step(Learner(spec.build(seed), settings), spec, batch, length, seed)
     laid = Together(spec.build(seed), lambda: spec.build(seed), settings, plan)
-    rounds, sent = _rounds(laid, whole, _Step(laid, *grown, vocabulary, seed), budget_s)
+    rounds, sent = _rounds(laid, whole, Step(laid, spec, *grown, seed), budget_s)
     times = plan.processes if weak else 1  # the work of a step under the plan, in steps of one process
     return _rows(rounds, sent, times, plan.processes, labels, spec.digest(), seed)
 
@@ -155,20 +154,7 @@ def suited(architecture: Architecture, plan: Plan, parameters: int, vocabulary: 
     return first
 
 
-class _Step:
-    """A training step on random tokens, for what learns on this process."""
-
-    def __init__(self, learner: Learner, batch: int, length: int, vocabulary: int, seed: int) -> None:
-        words = np.random.default_rng(seed).integers(vocabulary, size=(batch, length + 1))
-        self.learner, self.examples = learner, Arrays(words[:, :-1], words[:, 1:])
-        self.rows = np.arange(batch)
-
-    def __call__(self) -> None:
-        self.learner.update(self.examples, self.rows, _RATE)
-        settle()
-
-
-def _rounds(laid: Together, whole: _Step, plan: _Step, budget_s: float) -> tuple[list[Round], tuple[int, int]]:
+def _rounds(laid: Together, whole: Step, plan: Step, budget_s: float) -> tuple[list[Round], tuple[int, int]]:
     """Return the rounds as the first process sees them, and (messages, bytes) that it sent in a step of the plan."""
     world, traffic = laid.layout.mesh.world, laid.layout.mesh.traffic
     whole()  # to warm up, and so that the optimizers' states are there
@@ -177,11 +163,12 @@ def _rounds(laid: Together, whole: _Step, plan: _Step, budget_s: float) -> tuple
     plan()
     sent = (sum(traffic.calls.values()) - before[0], sum(traffic.bytes.values()) - before[1])
 
-    def timed(step: _Step, here: bool) -> float:
+    def timed(step: Step, here: bool) -> float:
         world.meet()
         began = perf_counter()
         if here:
             step()
+            settle()
         return perf_counter() - began
 
     found: list[Round] = []

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensor
 
 from seqloom.core import runtime
 
@@ -34,7 +35,7 @@ def unsuitable(*tensors: Tensor, narrow: bool = False) -> list[str]:
     if torch.compiler.is_compiling():
         return [*reasons, "A compiler plans this itself."]
     first = tensors[0]
-    if any(type(tensor) not in (Tensor, nn.Parameter) for tensor in tensors):
+    if any(type(tensor) not in (Tensor, nn.Parameter, FakeTensor) for tensor in tensors):
         reasons.append("It knows plain tensors only.")
     if any(tensor.device.type != "cpu" for tensor in tensors):
         reasons.append(f"It runs on a CPU, not on '{first.device.type}'.")

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor
 
 from seqloom.ops import _native
 from seqloom.ops.op import Kernel, Op
@@ -66,6 +67,13 @@ def structure(fields: str, **others: Any) -> type[ctypes.Structure]:
     return type("Call", (ctypes.Structure,), {"_fields_": named})
 
 
+def address(tensor: Tensor) -> int:
+    """Return where a tensor's numbers are; 0: it has a shape alone."""
+    return 0 if isinstance(tensor, FakeTensor) else tensor.data_ptr()
+
+
 def run(name: str, like: Tensor, call: ctypes.Structure) -> None:
-    """Call the native function for the type of a tensor."""
+    """Call the native function for the type of a tensor; of shapes alone nothing is computed."""
+    if isinstance(like, FakeTensor):
+        return
     _native.function(f"{name}_{_native.TYPES[like.dtype]}")(ctypes.byref(call))

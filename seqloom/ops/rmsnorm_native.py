@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from seqloom.ops._pointwise import Pointwise, run, structure
+from seqloom.ops._pointwise import Pointwise, address, run, structure
 from seqloom.ops.rmsnorm import rmsnorm
 
 _Call = structure("threads rows size eps x w d_y y factor d_x d_w", eps=ctypes.c_double)
@@ -29,7 +29,7 @@ class Native(Pointwise):
         y, factor = x.new_empty(x.shape), x.new_empty(x.numel() // size)
         call = _Call(
             threads=torch.get_num_threads(), rows=factor.numel(), size=size, eps=eps,
-            x=x.data_ptr(), w=weight.data_ptr(), y=y.data_ptr(), factor=factor.data_ptr(),
+            x=address(x), w=address(weight), y=address(y), factor=address(factor),
         )  # fmt: skip
         run("norm", x, call)
         return y, factor
@@ -38,8 +38,8 @@ class Native(Pointwise):
         x, weight, (factor,) = args[0].contiguous(), args[1].contiguous(), kept
         d_x, d_w = x.new_empty(x.shape), weight.new_empty(weight.shape)
         call = _Call(
-            threads=torch.get_num_threads(), rows=factor.numel(), size=weight.numel(), x=x.data_ptr(),
-            w=weight.data_ptr(), d_y=d_y.data_ptr(), factor=factor.data_ptr(), d_x=d_x.data_ptr(), d_w=d_w.data_ptr(),
+            threads=torch.get_num_threads(), rows=factor.numel(), size=weight.numel(), x=address(x),
+            w=address(weight), d_y=address(d_y), factor=address(factor), d_x=address(d_x), d_w=address(d_w),
         )  # fmt: skip
         run("norm_backward", x, call)
         return d_x, d_w

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from seqloom.ops._pointwise import Pointwise, run, structure
+from seqloom.ops._pointwise import Pointwise, address, run, structure
 from seqloom.ops.rotate import rotate
 
 _Call = structure("threads rows heads turned half x_row angles sign x cos sin y")
@@ -40,7 +40,7 @@ def _turn(heads: Tensor, cos: Tensor, sin: Tensor, turned: int, sign: int) -> Te
     y = heads.new_empty(heads.shape)
     call = _Call(
         torch.get_num_threads(), batch * length, count, turned, width // 2, heads.stride(1), cos[..., 0].numel(), sign,
-        heads.data_ptr(), cos.data_ptr(), sin.data_ptr(), y.data_ptr(),
+        address(heads), address(cos), address(sin), address(y),
     )  # fmt: skip
     run("rotate", heads, call)
     return y

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from seqloom.ops._pointwise import Pointwise, run, structure
+from seqloom.ops._pointwise import Pointwise, address, run, structure
 from seqloom.ops.swiglu import swiglu
 
 _Call = structure("threads rows size x d_y y d_x")
@@ -25,7 +25,7 @@ class Native(Pointwise):
     def forward(self, both: Tensor) -> tuple[Tensor, ...]:
         both = both.contiguous()
         y = both.new_empty((*both.shape[:-1], both.shape[-1] // 2))
-        call = _Call(torch.get_num_threads(), y.numel() // y.shape[-1], y.shape[-1], both.data_ptr(), 0, y.data_ptr())
+        call = _Call(torch.get_num_threads(), y.numel() // y.shape[-1], y.shape[-1], address(both), 0, address(y))
         run("gate", both, call)
         return (y,)
 
@@ -34,7 +34,7 @@ class Native(Pointwise):
         d_both = both.new_empty(both.shape)
         call = _Call(
             threads=torch.get_num_threads(), rows=d_y.numel() // d_y.shape[-1], size=d_y.shape[-1],
-            x=both.data_ptr(), d_y=d_y.data_ptr(), d_x=d_both.data_ptr(),
+            x=address(both), d_y=address(d_y), d_x=address(d_both),
         )  # fmt: skip
         run("gate_backward", both, call)
         return (d_both,)

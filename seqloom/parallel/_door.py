@@ -14,6 +14,7 @@ from datetime import timedelta
 from time import perf_counter
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor
@@ -66,6 +67,12 @@ class Traffic:
             yield
         finally:
             self.waited_s += perf_counter() - began
+
+    def clear(self, log: bool = False) -> None:
+        """Forget what went through; keep a log from now on, or none."""
+        self.calls.clear()
+        self.bytes.clear()
+        self.waited_s, self.log = 0.0, [] if log else None
 
     def counts(self) -> dict[str, dict[str, Count]]:
         """Return axis -> operation -> Count."""
@@ -192,7 +199,7 @@ class Mesh:
         self.plan, self.traffic = plan, Traffic()
         self.rank = dist.get_rank() if dist.is_initialized() else 0
         degrees = plan.degrees()
-        layout = torch.arange(world).reshape([degrees[axis] for axis in AXES])
+        layout = np.arange(world).reshape([degrees[axis] for axis in AXES])
         self.axes = {axis: self._axis(axis, layout, (place,)) for place, axis in enumerate(AXES)}
         # those who hold the same parameters and see other rows or other steps
         self.replicas = self._axis("replicas", layout, (AXES.index("data"), AXES.index("sequence")))
@@ -201,11 +208,11 @@ class Mesh:
     def __getitem__(self, axis: str) -> Axis:
         return self.axes[axis]
 
-    def _axis(self, name: str, layout: Tensor, along: tuple[int, ...]) -> Axis:
+    def _axis(self, name: str, layout: np.ndarray, along: tuple[int, ...]) -> Axis:
         """Return the axis through this process; every process makes every group, in the same order."""
         others = [place for place in range(layout.ndim) if place not in along]
         size = math.prod(layout.shape[place] for place in along)
-        lines = layout.permute(*others, *along).reshape(-1, size)
+        lines = layout.transpose(*others, *along).reshape(-1, size)
         mine: Axis | None = None
         for line in lines.tolist():
             group = dist.new_group(line, timeout=timedelta(seconds=self.plan.timeout_s)) if len(line) > 1 else None

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import unset_fake_temporarily
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor, Shard, distribute_tensor
@@ -22,7 +23,8 @@ def shard(objective: nn.Module, blocks: nn.Module, axis: Axis) -> nn.Module:
     Gradients are summed, as the objective's parts add up.
     """
     device = next(objective.parameters()).device.type
-    mesh = DeviceMesh.from_group(axis.group, device, mesh_dim_names=(axis.name,))
+    with unset_fake_temporarily():  # a mesh looks at its numbers, also where tensors have none
+        mesh = DeviceMesh.from_group(axis.group, device, mesh_dim_names=(axis.name,))
     marks = {name: getattr(p, "summed_along", ()) for name, p in objective.named_parameters()}
     for block in blocks.children():
         fully_shard(block, mesh=mesh)

@@ -60,7 +60,7 @@ def check(spec: ModelSpec, plan: Plan) -> Checked:
 
 
 def _step(spec: ModelSpec, plan: Plan, rank: int) -> _Seen:
-    with _alone(rank, plan.processes):
+    with alone(rank, plan.processes):
         layout = Layout(plan, spec.build(0))
         traffic = layout.mesh.traffic
         traffic.log = []
@@ -79,7 +79,7 @@ def _axes(mesh: Mesh) -> dict[str, Axis]:
 
 
 @contextlib.contextmanager
-def _alone(rank: int, processes: int) -> Generator[None, None, None]:
+def alone(rank: int, processes: int) -> Generator[None, None, None]:
     """Be a process of a group whose others do not exist."""
     from torch.testing._internal.distributed.fake_pg import FakeStore
 

@@ -23,6 +23,12 @@ class Cluster(Spec):
     overlaps: bool = False  # whether messages go while a device computes
     crowding: float = pydantic.Field(default=1.0, ge=1)  # times as long as alone when all devices compute
 
+    def lacks(self, memory_bytes: float) -> str | None:
+        """Return why a device cannot hold so much; None: it can."""
+        if memory_bytes <= self.memory_bytes:
+            return None
+        return f"needs {memory_bytes / 2**30:.2f} GiB on a device that has {self.memory_bytes / 2**30:.2f} GiB"
+
 
 # rates that products reach in practice, about 0.6 of what is printed: 67 TFLOP/s float32 (TF32 off), 4.8 TB/s,
 # 141 GB, NVLink 450 GB/s a direction (NVIDIA H200 data sheet, 2024); 4 us a small kernel, 10 us a message

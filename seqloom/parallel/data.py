@@ -1,10 +1,14 @@
 """Data parallel: each process has its share of a batch's rows, and gradients are summed while others are computed."""
 
+import contextlib
+from collections.abc import Generator
 from typing import Any
 
 import torch
-from torch import nn
+import torch.distributed as dist
+from torch import Tensor, nn
 from torch._C._distributed_c10d import GradBucket
+from torch._subclasses.fake_tensor import FakeTensor
 from torch.nn.parallel import DistributedDataParallel
 
 from seqloom.parallel._door import Axis
@@ -48,6 +52,8 @@ def replicated(
     """
     if axis.size == 1:
         return objective
+    if isinstance(next(objective.parameters()), FakeTensor):
+        return _Counted(objective, axis, bucket_mb, bf16, partly)
     wrapped = DistributedDataParallel(
         objective,
         process_group=axis.group,
@@ -61,10 +67,62 @@ def replicated(
 
 
 def _hook(axis: Axis, bf16: bool) -> Any:
-    def add(state: object, bucket: GradBucket) -> torch.futures.Future[torch.Tensor]:
+    def add(state: object, bucket: GradBucket) -> torch.futures.Future[Tensor]:
         sent = bucket.buffer()
         if not bf16:
             return axis.sum_later(sent)
         return axis.sum_later(sent.bfloat16()).then(lambda done: sent.copy_(done.value()))
 
     return add
+
+
+class _Counted(nn.Module):
+    """Counts what DistributedDataParallel would send where tensors have a shape alone, which its C++ does not take.
+
+    Its buckets are filled in the order in which gradients came in the first step, in which all go together; where some
+    may not come, in the order of the model from the first step on.
+    """
+
+    def __init__(self, objective: nn.Module, axis: Axis, bucket_mb: float, bf16: bool, partly: bool) -> None:
+        super().__init__()
+        self.objective, self._axis = objective, axis
+        self._dtype = torch.bfloat16 if bf16 else torch.float32
+        self._limit, self._rebuilt = int(bucket_mb * 2**20), not partly
+        self._sends, self._first = True, not partly
+        self._order = [p for p in objective.parameters() if p.requires_grad]
+        self._came: list[nn.Parameter] = []
+        self._gradients = {
+            p: torch.zeros_like(p) for p in self._order
+        }  # the buckets' memory, which is never given back
+        for parameter in self._order:
+            parameter.register_post_accumulate_grad_hook(self._arrived)
+
+    def forward(self, *arguments: Any) -> Any:
+        """Answer as the objective does, and count the sums of the way back."""
+        if self._sends:
+            for sent in self._buckets():
+                self._axis.traffic.add(self._axis.name, "sum", torch.empty(sent, dtype=self._dtype))
+            self._first = False
+        return self.objective(*arguments)
+
+    @contextlib.contextmanager
+    def no_sync(self) -> Generator[None, None, None]:
+        """Send nothing in ways back inside."""
+        self._sends = False
+        try:
+            yield
+        finally:
+            self._sends = True
+
+    def _arrived(self, parameter: nn.Parameter) -> None:
+        self._came.append(parameter)
+        if self._sends:
+            parameter.grad = self._gradients[parameter].view_as(parameter)
+
+    def _buckets(self) -> list[int]:
+        """Return the numbers of each bucket."""
+        if self._first:
+            return [sum(p.numel() for p in self._order)]
+        order: list[Tensor] = [*(self._came[: len(self._order)] if self._rebuilt else self._order)]
+        by_size = dist._compute_bucket_assignment_by_size  # pyright: ignore[reportPrivateImportUsage]
+        return [sum(order[n].numel() for n in bucket) for bucket in by_size(order, [self._limit])[0]]
