@@ -31,7 +31,7 @@ experiments = [
             vocabulary=8000,
         ),
         model=Transformer(width=256, layers=3, heads=4, dropout=0.25),
-        budget=Budget(epochs=16),
+        budget=Budget(epochs=10),
         optimizer=Optimizer(batch_size=64, learning_rate=1e-3, weight_decay=0.05, warmup=0.1, final=0.02),
     )
 ]
