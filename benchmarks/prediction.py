@@ -1,77 +1,155 @@
-"""Predicted against measured: steps under plans for two processes, at sizes that the prices were not fitted to.
+"""Predicted against measured: steps, memory, messages and bytes under plans for two processes.
 
-python benchmarks/prediction.py [--models lstm,transformer] [--budget 20s]
+    python -m torch.distributed.run --standalone --nproc-per-node 2 benchmarks/prediction.py [--models lstm,transformer]
 
-For each model the prices are fitted to small steps (`seqloom plan`), then steps at larger sizes are timed under each
-plan (`seqloom scale`). The last line of output is one JSON document: the cases, the mean and the worst relative error.
-Quiet the machine first: what else runs is an error of the prediction.
+For each model and size of it the links are measured and the prices fitted to shorter steps, as `seqloom plan` does;
+then steps at sizes that the fit has not seen are timed, all plans in turn within every round. The last line of output
+is one JSON document: the cases, and the mean and the worst relative errors. Quiet the machine first: what else runs is
+an error of the prediction.
 """
 
 import argparse
 import json
-import subprocess
 import sys
+from time import perf_counter
 from typing import Any
+
+import numpy as np
+import torch
+
+from seqloom.core import runtime
+from seqloom.core.spec import resolve
+from seqloom.lab.planner import Prediction, Prices, predict
+from seqloom.lab.play import count, play
+from seqloom.lab.prices import fitted, measured
+from seqloom.lab.scale import suited
+from seqloom.lab.steps import RATE, Step
+from seqloom.measure.memory import peak_live_bytes
+from seqloom.model.model import ModelSpec
+from seqloom.parallel._door import Axis, Mesh
+from seqloom.parallel.cluster import Cluster
+from seqloom.parallel.plan import Plan
+from seqloom.parallel.world import joined
+from seqloom.train.experiment import Optimizer
+from seqloom.train.learner import Learner, learner
+from seqloom.zoo.architecture import Architecture
 
 MODELS = "elman,lstm,gru,mingru,mamba2,transformer,hybrid"
 SIZES = ((8, 512), (32, 128))  # rows, tokens of a row
-PARAMETERS = (200_000, 2_000_000)
-PLANS = ("data=2", "pipeline=2", "pipeline=2,cuts=time,parts=8", "sequence=2", "tensor=2")
+PARAMETERS = (200_000, 1_000_000)
+PLANS = tuple(
+    Plan.parse(text)
+    for text in ("data=1", "data=2", "pipeline=2", "pipeline=2,cuts=time,parts=8", "sequence=2", "tensor=2")
+)
+PAIR = Plan(data=2, timeout_s=600)
+VOCABULARY, ROUNDS = 256, 7
 
 
-def seqloom(*words: str) -> dict[str, Any]:
-    """Return the JSON answer of a command."""
-    done = subprocess.run(
-        [sys.executable, "-m", "seqloom", *words, "--json"], capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        raise SystemExit(f"seqloom {' '.join(words)}: {done.stderr}")
-    return json.loads(done.stdout)
+def timed(spec: ModelSpec, world: Axis, batch: int, length: int) -> dict[str, dict[str, float]]:
+    """Return of each plan the median step, the fullest process's memory, and what this process sends in a step."""
+    learners: dict[str, Learner] = {}
+    for plan in PLANS:
+        if plan.processes == 1 and world.index > 0:
+            continue  # one process computes while the other waits
+        settings = Optimizer(learning_rate=RATE)
+        learners[str(plan)] = learner(spec.build(0), lambda: spec.build(0), settings, plan)
+    steps = {name: Step(each, spec, batch, length) for name, each in learners.items()}
+    found: dict[str, dict[str, Any]] = {str(plan): {"taken": []} for plan in PLANS}
+    for turn in range(ROUNDS + 2):
+        for plan in PLANS:
+            step, traffic = steps.get(str(plan)), getattr(learners.get(str(plan)), "layout", None)
+            if traffic is not None:
+                traffic.mesh.traffic.clear()
+            world.meet()
+            began = perf_counter()
+            if step is not None:
+                step()
+            if turn >= 2:  # warmed up, and gradients go in the order in which they come
+                found[str(plan)]["taken"].append(perf_counter() - began)
+            if traffic is not None:
+                found[str(plan)]["sent"] = _sent(traffic.mesh.traffic.counts())
+    rows: dict[str, dict[str, float]] = {}
+    for plan in PLANS:
+        step = steps.get(str(plan))
+        held = peak_live_bytes(step).total_bytes if step is not None else 0
+        most = world.gather(torch.tensor(float(held), dtype=torch.float64)).max()
+        calls, sent = found[str(plan)].get("sent", (0, 0))
+        rows[str(plan)] = {
+            "step_s": float(np.median(found[str(plan)]["taken"])), "memory_bytes": float(most), "calls": calls,
+            "sent_bytes": sent,
+        }  # fmt: skip
+    return rows
 
 
-def cases(model: str, parameters: int, budget: str) -> list[dict[str, Any]]:
-    """Return the measured and predicted steps of a model at one size of it."""
-    found: list[dict[str, Any]] = []
-    asked = [word for plan in PLANS for word in ("--plan", plan)]
-    for batch, length in SIZES:
-        size = ("--batch", str(batch), "--length", str(length))
-        about = ("--models", model, "--parameters", str(parameters), "--budget", budget)
-        measured = seqloom("scale", *about, *size, *asked)["rows"]
-        for width in sorted({row["width"] for row in measured if "step_s" in row}):
-            predicted = seqloom("plan", "--model", model, "--width", str(width), *size, "--devices", "2")
-            by_plan = {each["plan"]: each for each in predicted["candidates"]}
-            rows = [row for row in measured if row.get("width") == width and "step_s" in row]
-            steps = [(row["plan"], row["step_s"], by_plan[row["plan"]]) for row in rows if row["plan"] in by_plan]
-            steps.append(("data=1", rows[0]["one_process_s"], by_plan["data=1"]))
-            found += [
+def _sent(counts: dict[str, dict[str, Any]]) -> tuple[int, int]:
+    every = [each for calls in counts.values() for each in calls.values()]
+    return sum(each.calls for each in every), sum(each.bytes for each in every)
+
+
+def told(spec: ModelSpec, batch: int, length: int, cluster: Cluster, prices: Prices) -> dict[str, Prediction]:
+    """Return the predictions of the plans."""
+    return {each.plan: each for each in predict(spec, PLANS, batch, length, cluster, prices)}
+
+
+def cases(name: str, parameters: int) -> list[dict[str, Any]]:
+    """Return the measured and predicted steps of a model at one size of it; empty on all but the first process."""
+    spec, reasons = suited(resolve(Architecture, {"name": name}), Plan(tensor=2), parameters, VOCABULARY)
+    if reasons:
+        raise SystemExit("; ".join(reasons))
+    first = runtime.worker().first
+    predicted: dict[tuple[int, int], dict[str, Prediction]] = {}
+    steps: dict[tuple[int, int], dict[str, dict[str, float]]] = {}
+    with joined(PAIR):
+        world = Mesh(PAIR).world
+        for size in SIZES:
+            cluster = measured(spec, world, 2, size[0])
+            if first:
+                predicted[size] = told(spec, *size, cluster, fitted(spec, *size))
+            steps[size] = timed(spec, world, *size)
+    rows: list[dict[str, Any]] = []
+    for size in SIZES if first else ():
+        for plan in PLANS:
+            one, taken = predicted[size][str(plan)], steps[size][str(plan)]
+            mine, held = play(spec, plan, 0, *size), count(spec, plan, *size).memory_bytes
+            rows.append(
                 {
-                    "model": model, "parameters": parameters, "batch": batch, "length": length, "plan": plan,
-                    "measured_s": taken, "predicted_s": each["step_s"], "error": each["step_s"] / taken - 1,
-                    "inside": each["low"] <= taken <= each["high"],
+                    "model": name, "parameters": parameters, "batch": size[0], "length": size[1], "plan": str(plan),
+                    "measured_s": taken["step_s"], "predicted_s": one.step_s,
+                    "error": (one.step_s or 0.0) / taken["step_s"] - 1,
+                    "inside": (one.low or 0.0) <= taken["step_s"] <= (one.high or 0.0),
+                    "memory_error": held / taken["memory_bytes"] - 1,
+                    "sent_as_told": (mine.messages, mine.sent_bytes) == (taken["calls"], taken["sent_bytes"]),
                 }
-                for plan, taken, each in steps
-            ]  # fmt: skip
-    return found
+            )  # fmt: skip
+    return rows
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--models", default=MODELS)
-    parser.add_argument("--budget", default="20s", help="of measuring, for each model and size")
+    parser.add_argument("--parameters", default=",".join(map(str, PARAMETERS)))
     given = parser.parse_args()
     rows: list[dict[str, Any]] = []
     for model in given.models.split(","):
-        for parameters in PARAMETERS:
-            rows += cases(model, parameters, given.budget)
-            for row in rows[-1:]:
-                print(f"{model} {parameters:,}: {row['plan']} {row['error']:+.0%}", file=sys.stderr, flush=True)
-    errors = [abs(row["error"]) for row in rows]
+        for parameters in map(int, given.parameters.split(",")):
+            rows += (found := cases(model, parameters))
+            for row in found:
+                print(
+                    f"{model} {parameters:,} {row['batch']}x{row['length']} {row['plan']}: {row['measured_s']:.3f} s, "
+                    f"{row['error']:+.0%}, memory {row['memory_error']:+.1%}, {row['sent_as_told']}",
+                    file=sys.stderr, flush=True,
+                )  # fmt: skip
+    if not rows:
+        return
+    errors, memory = (np.abs([row[name] for row in rows]) for name in ("error", "memory_error"))
     summary = {
         "cases": len(rows),
-        "mean_error": sum(errors) / len(errors),
-        "worst_error": max(errors),
-        "inside_the_band": sum(row["inside"] for row in rows) / len(rows),
-    }
+        "mean_error": float(errors.mean()), "median_error": float(np.median(errors)),
+        "worst_error": float(errors.max()),
+        "inside_the_band": float(np.mean([row["inside"] for row in rows])),
+        "memory_mean_error": float(memory.mean()), "memory_worst_error": float(memory.max()),
+        "sent_as_told": sum(row["sent_as_told"] for row in rows),
+    }  # fmt: skip
     print(json.dumps({**summary, "rows": rows}))
 
 

@@ -109,6 +109,7 @@ def plan(
     devices: int | None = None,
     machine: str = "this",
     vocabulary: int = 256,
+    decode: bool = False,
     check: str | None = None,
     given: Given,
 ) -> Answer | Workers:
@@ -128,6 +129,8 @@ def plan(
         this, a known one (h200x8), or a JSON file that describes one
     vocabulary
         tokens
+    decode
+        instead of training steps: a token's time after a context of this length, batch rows at once
     check
         instead: play all processes of this plan here, e.g. data=8,tensor=8, and compare what they send
     """
@@ -141,6 +144,7 @@ def plan(
         raise ValueError(f"devices {devices}: must be at least 1")
     from seqloom.core.spec import to_data
     from seqloom.lab.planner import candidates, described, predict
+    from seqloom.lab.planner_decoding import decoding
     from seqloom.lab.play import counted
     from seqloom.lab.prices import fitted, kept_bytes, measured
     from seqloom.parallel._door import Mesh
@@ -150,35 +154,56 @@ def plan(
     from seqloom.zoo.architecture import count_parameters
 
     spec = asked.standard(vocabulary)
-    if machine != "this":
-        cluster = read_cluster(machine)
-        prices = described(cluster, *kept_bytes(spec))
-    elif runtime.worker().workers == 1:
+    here = machine == "this"
+    if here and runtime.worker().workers == 1:
         return Workers(2, restarts=0)  # a pair, to measure what messages cost
-    else:
-        pair = Plan(data=2)
-        count = devices or runtime.cores()
-        with runtime.using_threads(max(runtime.cores() // count, 1)):  # as each device will compute
-            with joined(pair), naming_the_lost():
-                cluster = measured(spec, Mesh(pair).world, count)
+    known = None if here else read_cluster(machine)
+    count = devices or (known.devices if known else runtime.cores())
+    fit: dict[str, Any] = {}
+    with runtime.using_threads(max(runtime.cores() // count, 1)):  # as each device will compute
+        if known is None:
+            with joined(Plan(data=2)), naming_the_lost():
+                known = measured(spec, Mesh(Plan(data=2)).world, count, batch)
             if not runtime.worker().first:
                 return Answer({}, "")
-            prices = fitted(spec)
-    plans = list(candidates(devices or cluster.devices, causal=asked.needs != "future"))
-    found = counted(spec, predict(spec, plans, batch, length, cluster, prices), batch, length, cluster)
+        cluster = known.replace(devices=count)
+        if decode:
+            found = decoding(spec, batch, length, cluster, measured=here)
+        else:
+            prices = fitted(spec, batch, length) if here else described(cluster, *kept_bytes(spec))
+            plans = list(candidates(count, causal=asked.needs != "future"))
+            found = counted(spec, predict(spec, plans, batch, length, cluster, prices), batch, length, cluster)
+            fit = {"fitted_steps": prices.points, "fit_error": prices.error}
     rows = [each._asdict() for each in found]
+    if decode:
+        rows = [{**row, "tokens_per_s": batch / row["step_s"]} for row in rows]
     data = {
         "best": next((row for row in rows if not row["why_not"]), None),
         "candidates": rows,
         "model": {"name": model, "parameters": count_parameters(spec)},
         "batch": batch,
         "length": length,
-        "machine": {**to_data(cluster), "fitted_steps": prices.points, "fit_error": prices.error},
+        "machine": {**to_data(cluster), **fit},
     }
-    return Answer(data, _predictions(rows, prices.points))
+    basis = "from the rates of a described machine" if not here else "from shorter steps of this model here"
+    return Answer(data, (_decoded if decode else _predictions)(rows, basis))
 
 
-def _predictions(rows: list[dict[str, Any]], points: int) -> str:
+def _decoded(rows: list[dict[str, Any]], basis: str) -> str:
+    """Return what a token takes, by replicas."""
+    header = ["replicas", "a token", "from", "to", "tokens a second", "memory", "limit"]
+    lines = [
+        [
+            str(row["processes"]), *(number(row[name], "s") for name in ("step_s", "low", "high")),
+            number(row["tokens_per_s"]), number(row["memory_bytes"], "bytes"),
+            "; ".join(row["why_not"]) or row["limit"],
+        ]
+        for row in rows
+    ]  # fmt: skip
+    return f"Predicted, {basis}; not measured. Rows are shared out over replicas.\n{table(header, lines)}"
+
+
+def _predictions(rows: list[dict[str, Any]], basis: str) -> str:
     """Return the plans that can be, in words, and how many cannot."""
     header = ["plan", "processes", "step", "from", "to", "memory", "bubble", "calls", "sent", "at the door", "limit"]
     lines = [
@@ -192,7 +217,6 @@ def _predictions(rows: list[dict[str, Any]], points: int) -> str:
         if not row["why_not"]
     ]  # fmt: skip
     refused = [row for row in rows if row["why_not"]]
-    basis = f"prices fitted to {points} steps here" if points else "from the rates of a described machine"
     told = [f"Predicted, {basis}; not measured.", table(header, lines[:_SHOWN])]
     if any(row["messages"] is None for row in rows if not row["why_not"]):
         told.append("Calls and bytes are counted, and memory; where there are none, memory is estimated.")

@@ -82,6 +82,18 @@ def test_plans_for_a_described_machine_are_predicted_and_the_best_is_named(capsy
     assert "no machine 'toaster'" in capsys.readouterr().err
 
 
+def test_decoding_is_predicted_by_replicas(capsys):
+    words = ["plan", "--decode", "--model", "gpt:1m", "--machine", "h200x8", "--devices", "4", "--batch", "8"]
+    assert cli.run([*words, "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert [row["plan"] for row in answer["candidates"]] == ["data=4", "data=2", "data=1"]
+    assert answer["best"]["tokens_per_s"] == max(row["tokens_per_s"] for row in answer["candidates"])
+    assert cli.run(words) == 0
+    assert "tokens a second" in capsys.readouterr().out
+    assert cli.run(["plan", "--decode", "--model", "bilstm", "--machine", "h200x8"]) == 2
+    assert "sees the future" in capsys.readouterr().err
+
+
 RECIPE = """
 from seqloom.parallel.plan import Plan
 from seqloom.tasks.digits import Digits

@@ -34,6 +34,13 @@ class Prices(NamedTuple):
     outside_bytes: float  # and through frontend and head
     error: float  # largest relative error where they were fitted; for a described machine a guess
     points: int  # measured steps behind them
+    sizes: np.ndarray = np.ones((1, 2))  # (n, 2) rows and steps of those
+    left: np.ndarray = np.ones(1)  # (n,) measured over fitted seconds
+
+    def correction(self, rows: float, steps: float) -> float:
+        """Return what the measured size nearest to one took, over what the prices say of it."""
+        far = np.log(self.sizes / np.array([rows, steps]))
+        return float(self.left[np.argmin(np.square(far).sum(axis=1))])
 
 
 class Prediction(NamedTuple):
@@ -117,7 +124,8 @@ def _predicted(model: Any, plan: Plan, batch: int, length: int, cluster: Cluster
     memory = rank.held_bytes + rank.kept_bytes(prices)
     lacks = cluster.lacks(memory)
     reasons = [lacks] if lacks else []
-    seconds = prices.seconds * rank.asked * (cluster.crowding if plan.processes > 1 else 1.0)
+    crowding = cluster.crowding if plan.processes > 1 else 1.0
+    seconds = prices.seconds * rank.asked * crowding * prices.correction(rank.together, rank.steps)
     update_s = float(seconds[-1])  # once a step, whatever waits before
     busy_s = float(seconds.sum()) - update_s
     bubble = (plan.pipeline - 1) / (rank.parts + plan.pipeline - 1)
@@ -151,6 +159,7 @@ class _Rank:
         self.steps = -(-length // plan.sequence)
         self.tokens = self.rows * self.steps
         self.parts = 1 if plan.pipeline == 1 else min(plan.parts, self.rows if plan.cuts == "rows" else self.steps)
+        self.together = self.rows / self.parts if plan.cuts == "rows" else self.rows  # rows of a call
         every = list(model.backbone.blocks)
         self.blocks = [every[n] for n in stage(len(every), 0, plan.pipeline)]
         cost = sum((self._block(block, length) for block in self.blocks), Cost())
@@ -203,7 +212,8 @@ class _Rank:
             layers = sum(1 + (block.channel is not None) for block in self.blocks)
             total += _sum_s(plan.tensor, 2 * layers * answer, link, 2 * layers)
             steps = sum(self.steps * waits_each_step(block) for block in self.blocks)
-            total += 2 * steps * link.link_s * (plan.tensor - 1)
+            each_s = link.gathered_step_s
+            total += steps * (2 * link.link_s if each_s is None else each_s) * (plan.tensor - 1)
         if plan.sequence > 1:
             states = sum(block.cost(self.rows, self.steps).state_bytes for block in self.blocks)
             total += 2 * (plan.sequence - 1) * (states / link.link_bytes_per_s + len(self.blocks) * link.link_s)

@@ -2,46 +2,63 @@
 
 from collections.abc import Callable
 from time import perf_counter
+from typing import Any
 
 import numpy as np
 import torch
 
 from seqloom.core import runtime
-from seqloom.lab.planner import Prices, features
+from seqloom.lab.planner import Prices, features, waits_each_step
 from seqloom.lab.steps import RATE, Step
 from seqloom.measure.clock import time
 from seqloom.measure.memory import peak_live_bytes, total_bytes
 from seqloom.model.model import ModelSpec
 from seqloom.parallel._door import Axis
 from seqloom.parallel.cluster import Cluster
+from seqloom.parallel.layout import why_not
+from seqloom.parallel.plan import Plan
 from seqloom.train.experiment import Optimizer
-from seqloom.train.learner import Learner
+from seqloom.train.learner import Learner, learner
 
-SIZES = tuple((rows, steps) for steps in (16, 64, 256, 1024) for rows in (1, 4, 16))
 LEAST = 4  # sizes, whatever they take: as many as there are prices
+_ROWS, _STEPS = (1, 2, 8), (16, 8, 4)  # a batch's rows and a row's steps are divided by these: what is measured
+_SMALL = tuple((rows, steps) for steps in (4, 16, 64) for rows in (1, 4))  # where that gives too few sizes
+_GATHERED = (16, 48)  # steps of rows, with units shared out
 _MESSAGE = 2**22  # bytes of a long message
 _BLOCKS = 2  # and twice as many: with them is counted what a forward pass keeps
 
 
-def fitted(spec: ModelSpec, budget_s: float = 30.0) -> Prices:
+def fitted(spec: ModelSpec, batch: int, length: int, budget_s: float = 30.0) -> Prices:
     """Return the prices of a model of tokens on this machine, by steps of growing size while the budget lasts.
 
-    The prices are the non-negative ones whose relative errors have the least squares. Their error is the largest
-    relative one among the measured steps, at least a twentieth.
+    The sizes are as many rows as are asked about and fewer, and a quarter of the steps and fewer. The prices are the
+    non-negative ones whose relative errors have the least squares. Their error is the largest relative one among the
+    measured steps, at least a twentieth; what is left at each size is kept, and corrects predictions near it.
     """
     learner = Learner(spec.build(0), Optimizer(learning_rate=RATE))
     began = perf_counter()
     asked: list[np.ndarray] = []
     taken: list[float] = []
-    for rows, steps in sorted(SIZES, key=lambda size: size[0] * size[1]):
+    measured: list[tuple[int, int]] = []
+    for rows, steps in sizes(batch, length):
+        # the least of some rounds: what else runs on the machine only adds
         ahead = 4 * taken[-1] * 4 if taken else 0.0  # four times the tokens, and four calls
         if len(taken) >= LEAST and perf_counter() - began + ahead > budget_s:
             break
-        taken.append(float(np.median(time(Step(learner, spec, rows, steps), min_rounds=3, max_time_s=budget_s / 12))))
+        taken.append(float(np.min(time(Step(learner, spec, rows, steps), min_rounds=5, max_time_s=budget_s / 12))))
         asked.append(features(learner.model, rows, steps))
+        measured.append((rows, steps))
     seconds = non_negative(np.array(asked), np.array(taken))
-    error = float(np.max(np.abs(np.array(asked) @ seconds / np.array(taken) - 1)))
-    return Prices(seconds, *kept_bytes(spec), max(error, 0.05), len(taken))
+    left = np.array(taken) / (np.array(asked) @ seconds)
+    error = max(float(np.max(np.abs(1 / left - 1))), 0.05)
+    return Prices(seconds, *kept_bytes(spec), error, len(taken), np.array(measured), left)
+
+
+def sizes(batch: int, length: int) -> list[tuple[int, int]]:
+    """Return (rows, steps) to measure for a batch of rows of a length, the smallest first."""
+    found = {(max(batch // r, 1), max(length // s, 1)) for r in _ROWS for s in _STEPS}
+    found |= set(_SMALL) if len(found) < LEAST else set()
+    return sorted(found, key=lambda size: (size[0] * size[1], size))
 
 
 def kept_bytes(spec: ModelSpec) -> tuple[float, float]:
@@ -79,12 +96,14 @@ def non_negative(asked: np.ndarray, taken: np.ndarray) -> np.ndarray:
     return found
 
 
-def measured(spec: ModelSpec, world: Axis, devices: int) -> Cluster:
+def measured(spec: ModelSpec, world: Axis, devices: int, batch: int = 1) -> Cluster:
     """Return this machine as a cluster of so many devices, each a process of one thread; called by two processes.
 
-    Measured are the links between processes here, and how much slower a step is when both compute.
+    Measured are the links between processes here, how much slower a step is when both compute, and, of a model with a
+    nonlinear recurrence, what a step of it takes whose units are shared out, with so many rows.
     """
-    step = Step(Learner(spec.build(0), Optimizer(learning_rate=RATE)), spec, 1, 64)
+    settings = Optimizer(learning_rate=RATE)
+    step = Step(Learner(spec.build(0), settings), spec, 1, 64)
     step()
 
     def seconds(call: Callable[[], object], rounds: int) -> float:
@@ -99,6 +118,15 @@ def measured(spec: ModelSpec, world: Axis, devices: int) -> Cluster:
     short, long = torch.zeros(2), torch.zeros(_MESSAGE // 4)
     latency_s = seconds(lambda: world.sum(short), 50)
     long_s = seconds(lambda: world.sum(long), 7)
+    columns = Plan(tensor=2, timeout_s=600)
+    with torch.device("meta"):
+        whole: Any = spec.build(0)
+    waiting = sum(map(waits_each_step, whole.backbone.blocks))
+    gathered_s = None
+    if waiting and not why_not(columns, whole):
+        laid = learner(spec.build(0), lambda: spec.build(0), settings, columns)
+        few, more = (seconds(Step(laid, spec, batch, length), 3) for length in _GATHERED)
+        gathered_s = max(more - few, 0.0) / (_GATHERED[1] - _GATHERED[0]) / waiting
     alone = seconds(step if world.index == 0 else int, 5)
     both = seconds(step, 5)
     return Cluster(
@@ -110,6 +138,7 @@ def measured(spec: ModelSpec, world: Axis, devices: int) -> Cluster:
         step_s=1.0,
         link_s=latency_s / 2,  # a sum over two goes there and back
         link_bytes_per_s=_MESSAGE / max(long_s - latency_s, 1e-9),
+        gathered_step_s=gathered_s,
         overlaps=runtime.device().type == "cuda",
         crowding=max(both / alone, 1.0) if world.index == 0 else 1.0,
     )

@@ -9,7 +9,7 @@ import pytest
 
 from seqloom.core.spec import resolve
 from seqloom.lab.planner import FEATURES, Prediction, Prices, candidates, described, features, predict
-from seqloom.lab.prices import fitted, kept_bytes, non_negative
+from seqloom.lab.prices import fitted, kept_bytes, non_negative, sizes
 from seqloom.model.model import ModelSpec
 from seqloom.parallel.cluster import KNOWN, Cluster, read_cluster
 from seqloom.parallel.plan import Plan
@@ -119,9 +119,24 @@ def test_planted_prices_are_found_again_and_none_is_negative() -> None:
 
 
 def test_prices_are_fitted_to_steps_of_the_model_itself() -> None:
-    prices = fitted(spec("gru"), budget_s=0.1)
+    prices = fitted(spec("gru"), 8, 64, budget_s=0.1)
     assert isinstance(prices, Prices) and prices.points >= 4
     assert (prices.seconds >= 0).all() and prices.seconds.sum() > 0 and prices.error >= 0.05
+    assert not any(rows == 8 and steps == 64 for rows, steps in prices.sizes)  # what is asked about is not measured
+
+
+@pytest.mark.parametrize(("batch", "length"), [(1, 1), (3, 5), (32, 128), (64, 8192)])
+def test_sizes_that_are_measured_are_smaller_than_what_is_asked_and_at_least_four(batch: int, length: int) -> None:
+    found = sizes(batch, length)
+    assert len(found) == len(set(found)) >= 4
+    if length >= 64:
+        assert all(rows <= batch and steps <= length / 4 for rows, steps in found)
+
+
+def test_what_is_left_of_a_fit_corrects_sizes_near_it() -> None:
+    prices = Prices(np.ones(4), 0.0, 0.0, 0.05, 2, np.array([[1, 16], [32, 64]]), np.array([2.0, 0.5]))
+    assert prices.correction(2, 16) == 2.0 and prices.correction(32, 4096) == 0.5
+    assert described(cluster(), 0.0, 0.0).correction(7, 7) == 1.0
 
 
 def test_what_a_token_keeps_grows_with_the_layers() -> None:
