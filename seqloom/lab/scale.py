@@ -36,7 +36,7 @@ class Round(NamedTuple):
     one: float  # a step of the whole batch on the first process, the others idle
     every: float  # the same on each process at once: mean
     plan: float  # a step under the plan
-    door: float  # of it, waiting at the door for others and for messages
+    door: float  # of it, waiting at the door for others and for messages: mean over processes
 
 
 def scale(
@@ -75,9 +75,9 @@ def scale(
     Returns:
         Rows, labels model, family, plan, processes, batch, length, parameters, width: `step_s`, `one_process_s`;
         `speedup` over one process, `ceiling`: that of as many independent processes, `of_ceiling`: their ratio,
-        `efficiency`: the speed-up by process; `door_share`: the part of a step in calls at the door that wait
-        (gradients that go meanwhile, as along data, are not in it); `messages` and `sent_bytes` of the first process
-        in a step; `skipped`, label reason, where a plan does not suit a model.
+        `efficiency`: the speed-up by process; `door_share`: the part of a step in calls at the door that wait, mean
+        over processes (gradients that go meanwhile, as along data, are not in it); `messages` and `sent_bytes` of
+        the first process in a step; `skipped`, label reason, where a plan does not suit a model.
 
     Raises:
         ValueError: no plan or model, a plan for another number of processes, or sizes below 1.
@@ -181,7 +181,8 @@ def _rounds(laid: Together, whole: Step, plan: Step, budget_s: float) -> tuple[l
         found.append(Round(one, every, together, traffic.waited_s - waited))
         if len(found) >= ROUNDS and laid.told(perf_counter() - began) > budget_s:
             break
-    return found, sent
+    doors = world.gather(torch.tensor([each.door for each in found], dtype=torch.float64)).mean(dim=0).tolist()
+    return [each._replace(door=door) for each, door in zip(found, doors, strict=True)], sent
 
 
 def _rows(
