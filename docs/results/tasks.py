@@ -88,8 +88,9 @@ def family(run: Path) -> str:
 
 
 def recurrent_alone(row: dict[str, Any]) -> bool:
-    """Return whether no part of a model is attention: convolutions before a recurrence are none."""
-    return row["family"] == "recurrent" or row["model"] == "cnn_lstm"
+    """Return whether a model's steps are recurrent: convolutions before them, and a decoder that looks back at what an
+    encoder of GRUs read, leave it so."""
+    return row["family"] == "recurrent" or row["model"] in ("cnn_lstm", "seq2seq")
 
 
 def cell(rows: list[dict[str, Any]], metric: str, digits: int) -> str:
