@@ -109,6 +109,11 @@ def reversal(real: Tensor) -> Tensor:
     return torch.where(real, -steps, steps + real.shape[1]).argsort(dim=1)
 
 
+def latest(start: Tensor) -> Tensor:
+    """Return (B, T) bool, True at the steps after which no document begins, from where (B, T) they begin."""
+    return start.flip(1).cumsum(dim=1).flip(1) == start
+
+
 def reorder(x: Tensor, order: Tensor) -> Tensor:
     """Return the steps of (B, T, D) in the order (B, T)."""
     return x.gather(1, order[:, :, None].expand(-1, -1, x.shape[2]))

@@ -21,9 +21,12 @@ from seqloom.lab.laws_tools import (
     Outputs,
     build,
     claim,
+    claim_all_equal,
     claim_equal,
+    folded,
     generator,
     go_on,
+    gradients,
     leaf_mixers,
     make_input,
     on_ranks,
@@ -85,8 +88,7 @@ def split_anywhere_equals_whole(spec: MixerSpec, dtype: torch.dtype) -> None:
         for cuts in ([5], [0, 4, 4, 13], list(range(1, LENGTH))):
             parts, part_grads = with_gradients(mixer, x, segment, cuts)
             claim_equal(parts, whole, f"outputs cut at {cuts}")
-            for part, grad in zip(part_grads, grads, strict=True):
-                claim_equal(part, grad, f"gradients cut at {cuts}")
+            claim_all_equal(part_grads, grads, f"gradients cut at {cuts}")
 
 
 def goes_on_without_where(spec: MixerSpec, dtype: torch.dtype) -> None:
@@ -222,7 +224,7 @@ def tensor_split_equals_whole(spec: MixerSpec, dtype: torch.dtype) -> None:
 
 
 def time_split_equals_whole(spec: MixerSpec, dtype: torch.dtype) -> None:
-    """A fold mixer's state after a stretch is `advance` of the state before it by the stretch's summary."""
+    """Edges and summaries of stretches, short and empty ones too, tell a fold mixer the states between them."""
     for mixer in leaf_mixers(build(spec, dtype)):
         if not mixer.causal or mixer.carry != "fold":
             continue
@@ -232,12 +234,18 @@ def time_split_equals_whole(spec: MixerSpec, dtype: torch.dtype) -> None:
             _, before = mixer(x, FRESH, where)
             later, _ = locate(None, place, BATCH, LENGTH)
             _, expected = mixer(more, before, later)
-            folded = mixer.advance(before, mixer.summary(more, later))
-            for part, leaf in zip(leaves(folded), leaves(expected), strict=True):
-                claim_equal(part, leaf, "folded state")
-            begun = mixer.advance(FRESH, mixer.summary(x, where))
-            for part, leaf in zip(leaves(begun), leaves(before), strict=True):
-                claim_equal(part, leaf, "folded first state")
+            edged = mixer.advance_edge(before, mixer.edge(more, later))
+            told = mixer.advance(edged, mixer.summary(more, later, before))
+            claim_all_equal(leaves(told), leaves(expected), "folded states")
+            real = where.real[..., None]
+            x = (x * real).requires_grad_()
+            whole, after = mixer(x, FRESH, where)
+            grads = gradients(mixer, x, whole * real)
+            for cuts in ([], [6], [1, 3, 4, 4, 9]):
+                y, state = folded(mixer, x, where, cuts)
+                claim_equal(y * real, whole * real, f"outputs folded at {cuts}")
+                claim_all_equal(leaves(state), leaves(after), f"states folded at {cuts}")
+                claim_all_equal(gradients(mixer, x, y * real), grads, f"gradients folded at {cuts}")
 
 
 def spec_round_trips(spec: MixerSpec, dtype: torch.dtype) -> None:

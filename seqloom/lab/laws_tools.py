@@ -2,7 +2,9 @@
 
 import copy
 import functools
+import itertools
 import threading
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -124,8 +126,24 @@ def with_gradients(
     real = torch.ones(x.shape[:2]) if segment is None else segment != 0
     y, _ = run(mixer, x * real[..., None].to(x.dtype), segment, cuts)
     y = y * real[..., None]
-    targets = [x, *mixer.parameters()]
-    return y.detach(), torch.autograd.grad(y.sin().sum(), targets)
+    return y.detach(), gradients(mixer, x, y)
+
+
+def gradients(mixer: SequenceMixer, x: Tensor, y: Tensor) -> tuple[Tensor, ...]:
+    """Return the gradients of the input and of every parameter, of a sum over what the outputs become."""
+    return torch.autograd.grad(y.sin().sum(), [x, *mixer.parameters()])
+
+
+def folded(mixer: SequenceMixer, x: Tensor, where: Where, cuts: list[int]) -> tuple[Tensor, State]:
+    """Return the outputs and the state at the end, each stretch begun from what those before it tell."""
+    spans = [slice(*ends) for ends in itertools.pairwise([0, *cuts, x.shape[1]])]
+    pieces = [(x[:, span], where.select(span)) for span in spans]
+    edges = [mixer.edge(*piece) for piece in pieces]
+    begun = [functools.reduce(mixer.advance_edge, edges[:n], FRESH) for n in range(len(edges) + 1)]
+    summaries = [mixer.summary(*piece, before) for piece, before in zip(pieces, begun, strict=False)]
+    states = [functools.reduce(mixer.advance, summaries[:n], before) for n, before in enumerate(begun)]
+    outputs = [mixer(piece, state, place)[0] for (piece, place), state in zip(pieces, states, strict=False)]
+    return torch.cat(outputs, dim=1), states[-1]
 
 
 def leaf_mixers(mixer: SequenceMixer) -> list[SequenceMixer]:
@@ -184,3 +202,10 @@ def claim_equal(given: Tensor, expected: Tensor, what: str) -> None:
         wide = torch.promote_types(expected.dtype, torch.float64)
         error = (given.to(wide) - expected.to(wide)).abs().max().item() / scale
         claim(error <= TOLERANCE.get(expected.real.dtype, 1e-9), f"{what} differ by {error:.1e}")
+
+
+def claim_all_equal(given: Sequence[Tensor], expected: Sequence[Tensor], what: str) -> None:
+    """Raise AssertionError unless there are as many, and each agrees as in `claim_equal`."""
+    claim(len(given) == len(expected), f"{what}: {len(given)}, not {len(expected)}")
+    for one, other in zip(given, expected, strict=True):
+        claim_equal(one, other, what)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from seqloom.core.cost import Cost
-from seqloom.core.types import State, Where
+from seqloom.core.types import FRESH, State, Where
 from seqloom.model.mixer import SequenceMixer
 from seqloom.ops.linear import Linear
 from seqloom.ops.scan import scan
@@ -41,6 +41,11 @@ def last_state(h: Tensor, before: Tensor | None) -> Tensor:
     return h.new_zeros((h.shape[0], h.shape[2])) if before is None else before
 
 
+def stretch(decay: Tensor, entering: Tensor) -> tuple[Tensor, Tensor]:
+    """Return what a scan of (B, T, N) does to any state before it: (product of decays, state from zeros), (B, N)."""
+    return decay.prod(dim=1), last_state(scan(decay, entering, None), None)
+
+
 def small_steps(heads: int) -> Tensor:
     """Return biases (heads,) whose softplus is drawn between 0.001 and 0.1, evenly in the logarithm."""
     first = torch.empty(heads).uniform_(math.log(1e-3), math.log(1e-1)).exp()
@@ -68,10 +73,9 @@ class ScannedMixer(SequenceMixer):
         h = scan(*self.terms(x, where), before)
         return self.answer(h, x), None if state is None else (last_state(h, before),)
 
-    def summary(self, x: Tensor, where: Where | None = None) -> State:
+    def summary(self, x: Tensor, where: Where | None = None, before: State = FRESH) -> State:
         """Return (product of decays, state from zeros), each (B, H)."""
-        decay, entering = self.terms(x, where)
-        return decay.prod(dim=1), last_state(scan(decay, entering, None), None)
+        return stretch(*self.terms(x, where))
 
     def advance(self, state: State, summary: State) -> State:
         """Return decay * h + entering."""

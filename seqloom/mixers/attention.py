@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from seqloom.core.cost import Cost
-from seqloom.core.types import State, Where
+from seqloom.core.types import FRESH, State, Where
 from seqloom.mixers._entries import Entries, appended, attend, joined, placed, visible
 from seqloom.model.mixer import Cut, MixerSpec, SequenceMixer, refuse_state
 from seqloom.ops.attention import attention
@@ -111,7 +111,7 @@ class AttentionMixer(SequenceMixer):
         y = tape.attend(entering, past.key[0], past.value[0], inner // self.head_width, self.window)
         tape.linear(self.out, y, into=into)
 
-    def summary(self, x: Tensor, where: Where | None = None) -> State:
+    def summary(self, x: Tensor, where: Where | None = None, before: State = FRESH) -> State:
         """Return the stretch's keys and values; positions must be known, so `where` is needed."""
         if where is None:
             raise ValueError("attention's summary needs `where`: keys are turned to their positions")

@@ -9,10 +9,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seqloom.core.cost import Cost
-from seqloom.core.types import State, Where
+from seqloom.core.types import FRESH, State, Where
 from seqloom.model.mixer import Cut, MixerSpec, SequenceMixer
-from seqloom.ops.linear import Linear
-from seqloom.ops.shortconv import short_convolution
+from seqloom.ops.linear import Linear, outputs
+from seqloom.ops.shortconv import last_steps, short_convolution, tail_after
 
 
 class Conv(MixerSpec):
@@ -39,6 +39,7 @@ class Conv(MixerSpec):
 class ConvMixer(SequenceMixer):
     """The module. The state is (tail,), the last k - 1 entering steps, (B, k - 1, D)."""
 
+    carry = "fold"
     split = {
         "enter.weight": Cut(0, parts=2),
         "conv_weight": Cut(0),
@@ -59,6 +60,24 @@ class ConvMixer(SequenceMixer):
         gate, branch = self.enter(x).chunk(2, dim=-1)
         y, tail = short_convolution(branch, self.conv_weight, self.conv_bias, state[0] if state else None, where)
         return self.out(F.gelu(gate) * y), None if state is None else (tail,)
+
+    def edge(self, x: Tensor, where: Where | None = None) -> State:
+        """Return (the stretch's own tail, by how many places it moves the one before)."""
+        steps, own, moved = last_steps(x, self.conv_weight.shape[1] - 1, where)
+        tail = outputs(self.enter, steps, slice(self.conv_weight.shape[0], None))
+        return torch.where(own[..., None], tail, 0.0).to(torch.promote_types(x.dtype, torch.float32)), moved
+
+    def advance_edge(self, state: State, edge: State) -> State:
+        """Return the state after a stretch: the edge tells all of it."""
+        return (tail_after(state[0] if state else None, *edge),)
+
+    def summary(self, x: Tensor, where: Where | None = None, before: State = FRESH) -> State:
+        """Return nothing more."""
+        return ()
+
+    def advance(self, state: State, summary: State) -> State:
+        """Return the state as it is."""
+        return state
 
     def cost(self, batch: int, length: int) -> Cost:
         """Return the cost; the convolution is elementwise and counts as traffic."""

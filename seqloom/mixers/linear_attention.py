@@ -8,10 +8,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from seqloom.core.cost import Cost
-from seqloom.core.types import State, Where
+from seqloom.core.types import FRESH, State, Where
 from seqloom.mixers._terms import silenced, starts
 from seqloom.model.mixer import Cut, MixerSpec, SequenceMixer
-from seqloom.ops.associative import associative, product_flops
+from seqloom.ops.associative import associative, product_flops, stretch
 from seqloom.ops.linear import Linear
 
 
@@ -69,23 +69,15 @@ class LinearAttentionMixer(SequenceMixer):
         y = answer[..., :-1] / torch.where(total < torch.finfo(total.dtype).tiny, 1.0, total)
         return self.out(y.flatten(2)), None if state is None else (s,)
 
-    def summary(self, x: Tensor, where: Where | None = None) -> State:
-        """Return (whether what was before is kept (B,), what the steps after the last begin of a document add)."""
+    def summary(self, x: Tensor, where: Where | None = None, before: State = FRESH) -> State:
+        """Return (whether what was before is kept, what the steps after the last begin of a document add)."""
         _, key, value = self._entries(x, where)
-        dtype = torch.promote_types(x.dtype, torch.float32)  # a state is a long sum
-        key, value, begun = key.to(dtype), value.to(dtype), starts(where)
-        if begun is None:
-            keeps = key.new_ones(x.shape[0])
-        else:
-            later = begun.flip(1).cumsum(1).flip(1) - begun.long()  # documents that begin after a step
-            key = key * (later == 0)[..., None, None]
-            keeps = (~begun.any(dim=1)).to(key.dtype)
-        return keeps, torch.einsum("bthk,bthv->bhkv", key, value)[:, :, :, None]
+        return stretch(key, value, None, starts(where))
 
     def advance(self, state: State, summary: State) -> State:
         """Return keeps * S + what is added."""
         keeps, added = summary
-        return (keeps[:, None, None, None, None] * state[0] + added,) if state else (added,)
+        return (keeps * state[0] + added,) if state else (added,)
 
     def _entries(self, x: Tensor, where: Where | None) -> tuple[Tensor, Tensor, Tensor]:
         """Return queries (B, T, H, K), features of keys (B, T, H, K) and values with a one behind (B, T, H, V + 1)."""

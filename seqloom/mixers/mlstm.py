@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seqloom.core.cost import Cost
-from seqloom.core.types import State, Where
+from seqloom.core.types import FRESH, State, Where, latest
 from seqloom.mixers._terms import silenced, starts
 from seqloom.model.mixer import Cut, MixerSpec, SequenceMixer
 from seqloom.ops.associative import associative, product_flops
@@ -104,7 +104,7 @@ class MLSTMMixer(SequenceMixer):
             return y, None
         return y, MLSTMState(c, m[:, -1].clone() if m.shape[1] else first)
 
-    def summary(self, x: Tensor, where: Where | None = None) -> State:
+    def summary(self, x: Tensor, where: Where | None = None, before: State = FRESH) -> State:
         """Return (log of what is kept of what was before (B, H), the memory of the stretch alone, its stabiliser)."""
         _, k, v, _, i, log_f = self._entries(x, where)
         first = i.new_zeros((i.shape[0], i.shape[2]))
@@ -114,8 +114,7 @@ class MLSTMMixer(SequenceMixer):
         weight = i + total[:, None] - log_f.cumsum(dim=1) - last[:, None]  # of what a step adds, at the end
         begun = starts(where)
         if begun is not None:
-            later = begun.flip(1).cumsum(1).flip(1) - begun.long()  # documents that begin after a step
-            weight = weight.masked_fill((later > 0)[..., None], -torch.inf)
+            weight = weight.masked_fill(~latest(begun)[..., None], -torch.inf)
             total = total.masked_fill(begun.any(dim=1)[:, None], -_FORGOTTEN)
         key = k.to(i.dtype) * (weight.exp()[..., None] / math.sqrt(self.head_width))
         value = torch.cat([v, torch.ones_like(v[..., :1])], dim=-1).to(i.dtype)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from seqloom.core.cost import Cost
-from seqloom.core.types import State, Where
+from seqloom.core.types import FRESH, State, Where
 from seqloom.mixers._entries import Entries, appended, attend, joined, placed, visible
 from seqloom.model.mixer import Cut, MixerSpec, SequenceMixer, refuse_state
 from seqloom.model.positions import sinusoids
@@ -84,7 +84,7 @@ class RelativeMixer(SequenceMixer):
         y = attend(query + u, entries.key, entries.value, mask, False)
         return self.out(y.flatten(2)), after
 
-    def summary(self, x: Tensor, where: Where | None = None) -> State:
+    def summary(self, x: Tensor, where: Where | None = None, before: State = FRESH) -> State:
         """Return the stretch's keys and values."""
         return self._entries(x, placed(x, None, where))[1]
 

@@ -9,12 +9,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seqloom.core.cost import Cost
-from seqloom.core.types import State, Where
-from seqloom.mixers._terms import kept, last_state
+from seqloom.core.types import FRESH, State, Where
+from seqloom.mixers._terms import kept, last_state, stretch
 from seqloom.model.mixer import Cut, MixerSpec, SequenceMixer
-from seqloom.ops.linear import Linear
+from seqloom.ops.linear import Linear, outputs
 from seqloom.ops.scan import scan
-from seqloom.ops.shortconv import short_convolution
+from seqloom.ops.shortconv import last_steps, short_convolution, tail_after
 
 SHARPNESS = 8.0  # the paper's c
 
@@ -60,6 +60,8 @@ class RGLRUState(NamedTuple):
 class RGLRUMixer(SequenceMixer):
     """The module."""
 
+    carry = "fold"
+
     def __init__(self, width: int, hidden: int, heads: int, kernel: int) -> None:
         super().__init__()
         block = hidden // heads
@@ -96,6 +98,34 @@ class RGLRUMixer(SequenceMixer):
         h = scan(*self._terms(u, where), before)
         y = self.out(F.gelu(gate) * h.to(gate.dtype))
         return y, None if state is None else RGLRUState(last_state(h, before), tail)
+
+    def edge(self, x: Tensor, where: Where | None = None) -> State:
+        """Return (the stretch's own tail, by how many places it moves the one before)."""
+        steps, own, moved = last_steps(x, self.conv_weight.shape[1] - 1, where)
+        tail = torch.where(own[..., None], self._branch(steps), 0.0)
+        return tail.to(torch.promote_types(x.dtype, torch.float32)), moved
+
+    def advance_edge(self, state: State, edge: State) -> State:
+        """Return the state with the tail after a stretch."""
+        past: RGLRUState | None = state or None
+        tail = tail_after(past.tail if past else None, *edge)
+        return RGLRUState(past.h if past else tail.new_zeros((tail.shape[0], tail.shape[2])), tail)
+
+    def summary(self, x: Tensor, where: Where | None = None, before: State = FRESH) -> State:
+        """Return (product of decays, hidden units from zeros), each (B, R)."""
+        tail = before.tail if before else None
+        u, _ = short_convolution(self._branch(x), self.conv_weight, self.conv_bias, tail, where)
+        return stretch(*self._terms(u, where))
+
+    def advance(self, state: State, summary: State) -> State:
+        """Return the state with decay * h + entering."""
+        past: RGLRUState = state
+        decay, entering = summary
+        return RGLRUState(decay * past.h + entering, past.tail)
+
+    def _branch(self, x: Tensor) -> Tensor:
+        """Return what enters the convolution, (B, T, R)."""
+        return outputs(self.enter, x, slice(self.conv_weight.shape[0], None))
 
     def cost(self, batch: int, length: int) -> Cost:
         """Return the cost; scan and convolution are elementwise and count as traffic."""

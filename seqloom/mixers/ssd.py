@@ -9,13 +9,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seqloom.core.cost import Cost
-from seqloom.core.types import State, Where
+from seqloom.core.types import FRESH, State, Where
 from seqloom.mixers._terms import silenced, small_steps, starts
 from seqloom.model.mixer import Cut, MixerSpec, SequenceMixer
-from seqloom.ops.associative import associative, product_flops
-from seqloom.ops.linear import Linear
+from seqloom.ops.associative import associative, product_flops, stretch
+from seqloom.ops.linear import Linear, outputs
 from seqloom.ops.recurrence import gathered
-from seqloom.ops.shortconv import short_convolution
+from seqloom.ops.shortconv import last_steps, short_convolution, tail_after
 from seqloom.ops.tape import Tape, Vector
 
 
@@ -71,6 +71,8 @@ class SSDState(NamedTuple):
 
 class SSDMixer(SequenceMixer):
     """The module."""
+
+    carry = "fold"
 
     def __init__(self, spec: SSD, width: int, inner: int) -> None:
         super().__init__()
@@ -128,21 +130,51 @@ class SSDMixer(SequenceMixer):
         keys, key_tail = short_convolution(
             self.keys(x), self.key_conv_weight, self.key_conv_bias, past.key_tail if past else None, where
         )
-        u = F.silu(u).unflatten(2, (-1, self.head_width))
         b, c = F.silu(keys).unflatten(2, (2, -1, self.state_size)).unbind(2)
-        # decays in float32 or wider: they are multiplied along time
-        dtype = torch.promote_types(x.dtype, torch.float32)
-        d = F.softplus(self.step(x).to(dtype) + self.step_bias).clamp(*self.limits)
-        (d,) = silenced(where, d)
-        (u,) = silenced(where, u)
-        log_decay = -self.log_a.to(dtype).exp() * d
-        entering = u * d[..., None].to(u.dtype)
+        u, entering, log_decay = self._terms(x, u, where)
         y, s = associative(
             c, b, entering, log_decay, starts(where), past.s if past else None, state is not None, self.chunk
         )
         y = (y + self.skip[:, None] * u).flatten(2) * F.silu(z)
         y = self.out(self._normed(y))
         return y, None if state is None else SSDState(s, tail, key_tail)
+
+    def edge(self, x: Tensor, where: Where | None = None) -> State:
+        """Return (the stretch's own tails of u and of B | C, by how many places it moves those before)."""
+        steps, own, moved = last_steps(x, self.conv_weight.shape[1] - 1, where)
+        dtype = torch.promote_types(x.dtype, torch.float32)
+        inner = self.norm.numel()
+        entering = outputs(self.enter, steps, slice(inner, 2 * inner)), self.keys(steps)
+        tail, key_tail = (torch.where(own[..., None], part, 0.0).to(dtype) for part in entering)
+        return tail, key_tail, moved
+
+    def advance_edge(self, state: State, edge: State) -> State:
+        """Return the state with the tails after a stretch."""
+        past: SSDState | None = state or None
+        tail, key_tail, moved = edge
+        tail = tail_after(past.tail if past else None, tail, moved)
+        key_tail = tail_after(past.key_tail if past else None, key_tail, moved)
+        groups = self.keys.weight.shape[0] // (2 * self.state_size)
+        shape = (tail.shape[0], groups, self.state_size, self.skip.numel() // groups, self.head_width)
+        return SSDState(past.s if past else tail.new_zeros(shape), tail, key_tail)
+
+    def summary(self, x: Tensor, where: Where | None = None, before: State = FRESH) -> State:
+        """Return (product of decays, matrices from zeros): B, u and d alone tell them."""
+        past: SSDState | None = before or None
+        inner, half = self.norm.numel(), self.keys.weight.shape[0] // 2
+        u = outputs(self.enter, x, slice(inner, 2 * inner))
+        u, _ = short_convolution(u, self.conv_weight, self.conv_bias, past.tail if past else None, where)
+        weight, bias = self.key_conv_weight[:half], self.key_conv_bias[:half]
+        tail = past.key_tail[..., :half] if past else None
+        b, _ = short_convolution(outputs(self.keys, x, slice(0, half)), weight, bias, tail, where)
+        _, entering, log_decay = self._terms(x, u, where)
+        return stretch(F.silu(b).unflatten(2, (-1, self.state_size)), entering, log_decay, starts(where))
+
+    def advance(self, state: State, summary: State) -> State:
+        """Return the state with decay * S + what is added."""
+        past: SSDState = state
+        decay, added = summary
+        return SSDState(decay * past.s + added, past.tail, past.key_tail)
 
     def record(self, tape: Tape, x: Vector, state: State, into: Vector) -> None:
         """Write one step of one row to a tape."""
@@ -174,6 +206,16 @@ class SSDMixer(SequenceMixer):
             state_bytes=batch * (self.state_size * inner + tails) * max(size, 4),
             depth=5 + max(-(-length // self.chunk) - 1, 0).bit_length(),
         )
+
+    def _terms(self, x: Tensor, u: Tensor, where: Where | None) -> tuple[Tensor, Tensor, Tensor]:
+        """Return of convolved u (B, T, H V): silu(u), d silu(u), both (B, T, H, V), and log decays (B, T, H)."""
+        u = F.silu(u).unflatten(2, (-1, self.head_width))
+        # decays in float32 or wider: they are multiplied along time
+        dtype = torch.promote_types(x.dtype, torch.float32)
+        d = F.softplus(self.step(x).to(dtype) + self.step_bias).clamp(*self.limits)
+        (d,) = silenced(where, d)
+        (u,) = silenced(where, u)
+        return u, u * d[..., None].to(u.dtype), -self.log_a.to(dtype).exp() * d
 
     def _normed(self, y: Tensor) -> Tensor:
         # over each group of heads; the one group of all heads also where a tensor axis cuts it

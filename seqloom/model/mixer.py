@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from seqloom.core.cost import Cost
 from seqloom.core.spec import Spec
-from seqloom.core.types import State, Where
+from seqloom.core.types import FRESH, State, Where
 from seqloom.ops import op
 from seqloom.ops.tape import Tape, Unrecorded, Vector
 
@@ -53,7 +53,7 @@ class SequenceMixer(nn.Module, ABC):
     causal: bool = True  # a non-causal mixer refuses a state
     reads: bool = False  # whether `forward` takes a memory
     split: Split = {}  # parameter name -> how a tensor axis may cut it
-    carry: Carry = "relay"  # how state crosses a cut of the time axis; "fold" mixers have `summary` and `advance`
+    carry: Carry = "relay"  # how state crosses a cut of the time axis; "fold": told by edges and summaries
 
     def __init__(self) -> None:
         super().__init__()
@@ -88,15 +88,43 @@ class SequenceMixer(nn.Module, ABC):
         """
         raise Unrecorded(f"{type(self).__name__} has no native step.")
 
-    def summary(self, x: Tensor, where: Where | None = None) -> State:
-        """Return what a stretch of time does to any state before it; fold mixers only.
+    def edge(self, x: Tensor, where: Where | None = None) -> State:
+        """Return what a stretch of time does to that part of any state which its summary must know; (): there is none.
 
-        Law: `forward(x, s)[1] == advance(s, summary(x))`.
+        What a short convolution remembers is such a part: the last steps of a stretch tell it, whatever stands before.
+        """
+        return ()
+
+    def advance_edge(self, state: State, edge: State) -> State:
+        """Return the state (FRESH: none yet) with that part as after a stretch with this edge, the rest untouched.
+
+        Complexity: no more than the size of a state.
+        """
+        return state
+
+    def summary(self, x: Tensor, where: Where | None = None, before: State = FRESH) -> State:
+        """Return what a stretch of time does to the rest of any state; fold mixers only.
+
+        Args:
+            x: (B, T, D), zero at padding.
+            where: the place of each step.
+            before: a state before the stretch as far as edges tell it; FRESH where time begins.
+
+        Law: `forward(x, s, where)[1] == advance(advance_edge(s, edge(x, where)), summary(x, where, s))`.
+
+        Raises:
+            TypeError: the mixer relays its state.
         """
         raise TypeError(f"{type(self).__name__} relays its state and has no summary")
 
     def advance(self, state: State, summary: State) -> State:
-        """Return the state after a stretch of time, from the state before it and its summary; fold mixers only."""
+        """Return the state after a stretch of time, from the one before it and the stretch's summary; fold mixers only.
+
+        The part that edges tell stays as it is.
+
+        Raises:
+            TypeError: the mixer relays its state.
+        """
         raise TypeError(f"{type(self).__name__} relays its state and cannot be folded")
 
 

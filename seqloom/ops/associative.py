@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from seqloom.core.types import latest
 from seqloom.ops.op import Op
 
 
@@ -68,6 +69,34 @@ def empty_state(q: Tensor, v: Tensor) -> Tensor:
     groups = q.shape[2]
     dtype = torch.promote_types(v.dtype, torch.float32)
     return v.new_zeros((v.shape[0], groups, q.shape[3], v.shape[2] // groups, v.shape[3]), dtype=dtype)
+
+
+def stretch(
+    k: Tensor, v: Tensor, log_decay: Tensor | None = None, start: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Return what a stretch of time does to any matrix before it: S_T = decay S_0 + added.
+
+    Arguments as those of `reference`.
+
+    Returns:
+        (decay, added): (B, G, 1, H / G, 1), and (B, G, K, H / G, V), both float32 or wider. Work O(B T H K V), depth
+        O(log T).
+    """
+    (batch, _, groups, _), heads = k.shape, v.shape[2]
+    dtype = torch.promote_types(v.dtype, torch.float32)
+    if log_decay is None:
+        log_decay = v.new_zeros((*v.shape[:2], heads), dtype=dtype)
+    # summed from the end: there little has decayed, and a difference of long sums would not know how little
+    left = log_decay.to(dtype).flip(1).cumsum(dim=1).flip(1)
+    left = torch.cat([left, left.new_zeros((batch, 1, heads))], dim=1).exp()
+    decay, until = left[:, 0], left[:, 1:]
+    if start is not None:
+        decay = decay.masked_fill(start.any(dim=1)[:, None], 0.0)
+        until = until.masked_fill(~latest(start)[..., None], 0.0)
+    leaving = (v.to(dtype) * until[..., None]).unflatten(2, (groups, -1))
+    with torch.autocast(v.device.type, enabled=False):  # a long sum
+        added = torch.einsum("btgk,btgrv->bgkrv", k.to(dtype), leaving)
+    return decay.view(batch, groups, 1, -1, 1), added
 
 
 def product_flops(batch: int, length: int, heads: int, groups: int, key: int, value: int, chunk: int) -> int:

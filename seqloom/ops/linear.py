@@ -29,6 +29,14 @@ def reference(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return y if bias is None else y + bias
 
 
+def outputs(layer: nn.Module, x: Tensor, which: slice) -> Tensor:
+    """Return some outputs (..., M) of a linear layer, which alone are computed; of what stands for one, all are."""
+    if type(layer) is not Linear:
+        return layer(x)[..., which]
+    bias = None if layer.bias is None else layer.bias[which]
+    return _product(x, layer.weight[which], bias)
+
+
 linear = Op("linear", reference)
 
 
@@ -37,7 +45,11 @@ class Linear(nn.Linear):
 
     def forward(self, input: Tensor) -> Tensor:
         """Map (..., K) to (..., M)."""
-        # a compiler plans products itself, and a branch on the length would fix it
-        if torch.compiler.is_compiling() or input.numel() < SMALL:
-            return F.linear(input, self.weight, self.bias)
-        return linear(input, self.weight, self.bias)
+        return _product(input, self.weight, self.bias)
+
+
+def _product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    # a compiler plans products itself, and a branch on the length would fix it
+    if torch.compiler.is_compiling() or x.numel() < SMALL:
+        return F.linear(x, weight, bias)
+    return linear(x, weight, bias)

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from seqloom.core.types import Where, reorder
+from seqloom.core.types import Where, latest, reorder
 
 
 def short_convolution(
@@ -41,6 +41,49 @@ def short_convolution(
     own = count.gather(1, at) == count.gather(1, (at[:, -1:] if kernel > 1 else at))
     back = torch.empty_like(order).scatter_(1, order, torch.arange(x.shape[1], device=x.device).expand_as(order))
     return reorder(y, back), torch.where(own[..., None], after, 0.0).to(dtype)
+
+
+def last_steps(x: Tensor, count: int, where: Where | None = None) -> tuple[Tensor, Tensor, Tensor]:
+    """Return what a convolution over count + 1 steps remembers of a stretch of time, whatever stands before it.
+
+    Args:
+        x: (B, T, D).
+        count: steps that are remembered.
+        where: place of each step; None: all real, one document.
+
+    Returns:
+        (steps, own, moved): (B, count, D), the last real steps of the document that the stretch ends in, the latest
+        last; (B, count) bool, where there is such a step (elsewhere any finite value stands); (B,) int64, by how many
+        places a tail before the stretch moves to the front, as `tail_after` takes it.
+    """
+    batch, length, width = x.shape
+    if where is None or where.layout == "plain" or length == 0:
+        taken = min(count, length)
+        steps = torch.cat([x.new_zeros((batch, count - taken, width)), x[:, length - taken :]], dim=1)
+        own = (torch.arange(count, device=x.device) >= count - taken).expand(batch, count)
+        return steps, own, own.sum(dim=1)
+    order = (~where.real).to(torch.int8).argsort(dim=1, stable=True)  # real steps to the front
+    at = where.real.sum(dim=1, keepdim=True) - count + torch.arange(count, device=x.device)
+    index = order.gather(1, at.clamp(min=0))
+    own = (at >= 0) & latest(where.start).gather(1, index)
+    # a document that begins inside moves all out
+    moved = torch.where(where.start.any(dim=1), count, own.sum(dim=1))
+    return reorder(x, index), own, moved
+
+
+def tail_after(before: Tensor | None, own: Tensor, moved: Tensor) -> Tensor:
+    """Return the tail after a stretch of time.
+
+    Args:
+        before: (B, k - 1, C), the tail before it; None: there is none.
+        own: (B, k - 1, C), the tail that the stretch leaves where nothing stands before it.
+        moved: (B,) int64, as `last_steps` counts.
+    """
+    if before is None:
+        return own
+    at = torch.arange(own.shape[1], device=own.device) + moved[:, None]
+    left = reorder(before, at.clamp(max=max(own.shape[1] - 1, 0)))
+    return own + torch.where((at < own.shape[1])[..., None], left, 0.0)
 
 
 def _weighted(filled: Tensor, weight: Tensor, bias: Tensor | None, length: int, count: Tensor | None = None) -> Tensor:

@@ -1,5 +1,6 @@
 """Sequence parallel: each process holds a stretch of time; states cross the cuts, folded or relayed."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -19,8 +20,9 @@ class SequenceParallel(Strategy):
     """Time is cut into stretches, one a process.
 
     Fold: what a stretch does to any state is told by a summary; one gathering of all summaries, and each process knows
-    the state it begins with (scans: Blelloch 1990; attention: the keys and values). Relay: the state itself is handed
-    on, and groups of rows and layers follow each other in a wavefront. Full gradients either way.
+    the state it begins with (scans: Blelloch 1990; attention: the keys and values). Where a short convolution stands in
+    front, its last steps, the edges, are gathered before. Relay: the state itself is handed on, and groups of rows and
+    layers follow each other in a wavefront. Full gradients either way.
     """
 
     def why_not(self, model: nn.Module, plan: Plan) -> list[str]:
@@ -55,15 +57,19 @@ class InTime(nn.Module):
         return self.inner.cost(batch, length)  # type: ignore[operator]
 
     def _folded(self, x: Tensor, where: Where) -> Tensor:
-        parts, shape = pytree.tree_flatten(self.inner.summary(x, where))  # type: ignore[operator]
+        mixer: Any = self.inner
+        begun, edges = self._told(mixer.edge(x, where), FRESH, mixer.advance_edge)
+        state, summaries = self._told(mixer.summary(x, where, begun), begun, mixer.advance)
+        # every process takes part in the way back, also the first, which needs nothing of what is told
+        return _Tied.apply(mixer(x, state, where)[0], *edges, *summaries)
+
+    def _told(self, mine: State, state: State, advance: Callable[[State, State], State]) -> tuple[State, list[Tensor]]:
+        """Return (the state advanced by what each stretch before this one tells, all that has a gradient)."""
+        parts, shape = pytree.tree_flatten(mine)
         whole = [_gathered(part, self.axis) for part in parts]
-        state: State = FRESH
         for index in range(self.axis.index):
-            summary = pytree.tree_unflatten([part[index] for part in whole], shape)
-            state = self.inner.advance(state, summary)  # type: ignore[operator]
-        # every process takes part in the way back, also the first, which needs no summary
-        y = self.inner(x, state, where)[0]
-        return _Tied.apply(y, *(part for part in whole if part.requires_grad))
+            state = advance(state, pytree.tree_unflatten([part[index] for part in whole], shape))
+        return state, [part for part in whole if part.requires_grad]
 
     def _relayed(self, x: Tensor, where: Where) -> Tensor:
         axis = self.axis

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from seqloom.core.cost import Cost
-from seqloom.core.types import State, Where
+from seqloom.core.types import FRESH, State, Where
 from seqloom.model.block import ChannelMixer
 from seqloom.model.mixer import Cut, Memory, SequenceMixer, Split
 from seqloom.ops.recurrence import gathered_by
@@ -71,10 +71,20 @@ class InParts(nn.Module):
     def _gather(self, part: Tensor) -> Tensor:
         return torch.cat(gathered(part, self.axis).unbind(0), dim=1)
 
-    def summary(self, x: Tensor, where: Where | None = None) -> State:
-        """Return what a stretch does to this part's state."""
+    def edge(self, x: Tensor, where: Where | None = None) -> State:
+        """Return what summaries of this part must know of a stretch."""
         assert isinstance(self.inner, SequenceMixer)
-        return self.inner.summary(copied(x, self.axis), where)
+        return self.inner.edge(copied(x, self.axis), where)
+
+    def advance_edge(self, state: State, edge: State) -> State:
+        """Return this part's state with what an edge tells."""
+        assert isinstance(self.inner, SequenceMixer)
+        return self.inner.advance_edge(state, edge)
+
+    def summary(self, x: Tensor, where: Where | None = None, before: State = FRESH) -> State:
+        """Return what a stretch does to the rest of this part's state."""
+        assert isinstance(self.inner, SequenceMixer)
+        return self.inner.summary(copied(x, self.axis), where, before)
 
     def advance(self, state: State, summary: State) -> State:
         """Return this part's state after a stretch."""
