@@ -21,8 +21,8 @@ def test_nothing_heavy_is_imported_at_the_start(statement):
     assert loaded == "[]"
 
 
-def test_training_on_one_process_does_not_import_what_shares_parameters_out():
-    heavy = ("sympy", "torch.distributed.fsdp", "torch.distributed.tensor")
+def test_training_on_one_process_imports_neither_what_shares_parameters_out_nor_schedules():
+    heavy = ("sympy", "torch.distributed.fsdp", "torch.distributed.tensor", "torch.distributed.pipelining")
     loaded = fresh(f"import seqloom.train.loop, sys; print([m for m in {heavy} if m in sys.modules])")
     assert loaded == "[]"
 

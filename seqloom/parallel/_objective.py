@@ -1,14 +1,25 @@
 """What every process of a plan computes: its part of a batch's loss."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from seqloom.core.types import IGNORED, fresh_place, locate
+from seqloom.core.types import IGNORED, Where, fresh_place, locate
+from seqloom.model.mixer import Memory
 from seqloom.parallel._door import Mesh, gathered
 from seqloom.parallel._vocabulary import TokensInParts
 from seqloom.parallel.pipeline import Cuts, through
+
+
+class Entered(NamedTuple):
+    """Rows on their way into the backbone."""
+
+    x: Tensor  # (B, T / P, D) this process's stretch of time
+    place: Where  # of its steps
+    segment: Tensor | None  # (B, T)
+    target: Tensor  # as the head wants it, of all steps
+    mine: slice  # which of them are this process's
 
 
 class Objective(nn.Module):
@@ -36,8 +47,28 @@ class Objective(nn.Module):
             weight: of these rows in the whole batch; 0 for rows that only keep the process company.
         """
         model: Any = self.model
-        axis, pipeline = self.mesh["sequence"], self.mesh["pipeline"]
-        memory = None if batch.source is None else model.encode(batch.source, batch.source_segment)
+        pipeline = self.mesh["pipeline"]
+        memory = self.memory(batch)
+        entered = self.enter(batch)
+        if pipeline.size == 1:
+            extra = (memory,) if model.backbone.reads else ()
+            loss = self.loss(model.backbone(entered.x, None, entered.place, *extra)[0], entered, weight)
+            return loss, loss.detach()
+        y, anchor = through(model, entered.x, entered.place, memory, pipeline, self.parts, self.cuts)
+        if y is None:
+            return anchor * 0.0, anchor.detach()
+        loss = self.loss(model.backbone.norm(y), entered, weight)
+        return loss + anchor * 0.0, loss.detach()
+
+    def memory(self, batch: Any) -> Memory | None:
+        """Return what an encoder makes of a batch's source; None without one."""
+        model: Any = self.model
+        return None if batch.source is None else model.encode(batch.source, batch.source_segment)
+
+    def enter(self, batch: Any) -> Entered:
+        """Return a batch's rows as they enter the backbone, this process's stretch of them."""
+        model: Any = self.model
+        axis = self.mesh["sequence"]
         x, segment = model.frontend(batch.inputs, batch.segment)
         x, segment, target = _padded(x, segment, batch.target, axis.size, model.head.scope)
         where, _ = locate(segment, fresh_place(x.shape[0], x.device), x.shape[0], x.shape[1])
@@ -45,15 +76,7 @@ class Objective(nn.Module):
         steps = x.shape[1] // axis.size
         mine = slice(axis.index * steps, (axis.index + 1) * steps)
         x, place = (x, where) if axis.size == 1 else (x[:, mine], where.select(mine))
-        if pipeline.size == 1:
-            extra = (memory,) if model.backbone.reads else ()
-            loss = self._loss(model.backbone(x, None, place, *extra)[0], segment, target, mine, weight)
-            return loss, loss.detach()
-        y, anchor = through(model, x, place, memory, pipeline, self.parts, self.cuts)
-        if y is None:
-            return anchor * 0.0, anchor.detach()
-        loss = self._loss(model.backbone.norm(y), segment, target, mine, weight)
-        return loss + anchor * 0.0, loss.detach()
+        return Entered(x, place, segment, target, mine)
 
     def _table(self) -> Tensor | None:
         """Return the token vectors for a tied head: those that are here."""
@@ -61,13 +84,14 @@ class Objective(nn.Module):
         embedding = getattr(model.frontend, "embedding", None)
         return embedding.weight if isinstance(embedding, TokensInParts) else model.table
 
-    def _loss(self, y: Tensor, segment: Tensor | None, target: Tensor, mine: slice, weight: float) -> Tensor:
+    def loss(self, y: Tensor, entered: Entered, weight: float) -> Tensor:
         """Return the weighted loss of vectors (B, T / P, D), so that the stretches of time add up.
 
         Where there is no target the gradients are awaited all the same, and are zeros.
         """
         model: Any = self.model
         axis = self.mesh["sequence"]
+        _, _, segment, target, mine = entered
         if axis.size == 1 or model.head.scope != "step":
             whole = y if axis.size == 1 else gathered(y, axis).transpose(0, 1).flatten(1, 2)
             output = model.head(whole, segment, self._table())

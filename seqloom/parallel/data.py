@@ -66,6 +66,28 @@ def replicated(
     return wrapped
 
 
+def sum_gradients(module: nn.Module, axis: Axis, bucket_mb: float = BUCKET_MB, bf16: bool = False) -> None:
+    """Sum the gradients of a module over an axis, bucket by bucket, after the way back; none given counts as zeros.
+
+    Args:
+        module: the same on all of the axis.
+        axis: along which the parts of a loss add up.
+        bucket_mb: size of a bucket in MB.
+        bf16: send gradients in bfloat16.
+    """
+    learning: list[Tensor] = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    if axis.size == 1 or not learning:
+        return
+    by_size = dist._compute_bucket_assignment_by_size  # pyright: ignore[reportPrivateImportUsage]
+    for bucket in by_size(learning, [int(bucket_mb * 2**20)])[0]:
+        those = [learning[number] for number in bucket]
+        given = [torch.zeros_like(each) if each.grad is None else each.grad for each in those]
+        sent = torch.cat([gradient.flatten() for gradient in given])
+        sent = axis.sum(sent.bfloat16() if bf16 else sent)
+        for each, gradient, part in zip(those, given, sent.split([g.numel() for g in given]), strict=True):
+            each.grad = gradient.copy_(part.view_as(gradient))
+
+
 def _hook(axis: Axis, bf16: bool) -> Any:
     def add(state: object, bucket: GradBucket) -> torch.futures.Future[Tensor]:
         sent = bucket.buffer()

@@ -16,7 +16,7 @@ from seqloom.model.mixer import Cut
 from seqloom.parallel._door import Axis, Mesh, is_shared_out, local, sum_marked
 from seqloom.parallel._objective import Objective
 from seqloom.parallel._vocabulary import in_vocabulary
-from seqloom.parallel.data import replicated
+from seqloom.parallel.data import replicated, sum_gradients
 from seqloom.parallel.plan import Plan, Strategy
 from seqloom.parallel.tensor import cut, splits, whole_of
 
@@ -49,15 +49,16 @@ class Layout:
         self._splits = {**splits(model), **in_vocabulary(model, plan.tensor)} if plan.tensor > 1 else {}
         for axis in _ORDER:
             if self.mesh[axis].size > 1:
-                strategy(axis).apply(model, self.mesh[axis])
+                strategy(axis, plan).apply(model, self.mesh[axis])
         self.parameters = {_WRAPPED.sub("", name): part for name, part in model.named_parameters()}
         self._held = self._owners()
         objective = Objective(model, self.mesh, plan.parts, plan.cuts)
         self.sharded = plan.sharded and self.mesh.replicas.size > 1
+        self._scheduled = None if plan.schedule == "gpipe" else _schedules().Scheduled(objective, plan)
         if self.sharded:
             self._objective = _sharded().shard(objective, model.get_submodule("backbone.blocks"), self.mesh.replicas)
             self.parameters = {_WRAPPED.sub("", name): part for name, part in model.named_parameters()}
-        else:
+        elif self._scheduled is None:
             partly = plan.pipeline > 1
             self._objective = replicated(objective, self.mesh.replicas, plan.bucket_mb, plan.bf16_gradients, partly)
 
@@ -77,6 +78,10 @@ class Layout:
         total = float(self.mesh["data"].sum(torch.tensor(float(sum(counts)), dtype=torch.float64)))
         losses: list[Tensor] = []
         for number, (batch, count) in enumerate(zip(batches, counts, strict=True)):
+            weight = count / total if total else math.nan
+            if self._scheduled is not None:
+                losses.append(self._scheduled(batch.to(device), weight, bf16))
+                continue
             waits = number + 1 < len(batches) and self.mesh.replicas.size > 1
             if self.sharded:
                 _sharded().synchronised(self._objective, not waits)
@@ -84,9 +89,11 @@ class Layout:
             low = torch.autocast(device.type, torch.bfloat16) if bf16 else contextlib.nullcontext()
             with later:
                 with low:
-                    back, loss = self._objective(batch.to(device), count / total if total else math.nan)
+                    back, loss = self._objective(batch.to(device), weight)
                 back.backward()
             losses.append(loss)
+        if self._scheduled is not None:
+            sum_gradients(self.model, self.mesh.replicas, self.plan.bucket_mb, self.plan.bf16_gradients)
         sum_marked(self.model, self.mesh)
         loss = torch.stack(losses).sum()
         return self.mesh["pipeline"].sum(self.mesh.replicas.sum(loss))
@@ -172,13 +179,17 @@ def _sharded() -> Any:
     return importlib.import_module("seqloom.parallel._sharded")
 
 
-def strategy(axis: str) -> Strategy:
-    """Return the strategy of an axis."""
+def _schedules() -> Any:
+    return importlib.import_module("seqloom.parallel.schedules")
+
+
+def strategy(axis: str, plan: Plan) -> Strategy:
+    """Return the strategy of an axis of a plan."""
     entry = registry.look_up("parallel", axis)
-    return getattr(importlib.import_module(entry.module), entry.cls)()
+    return getattr(importlib.import_module(entry.module), entry.cls)(plan)
 
 
 def why_not(plan: Plan, model: nn.Module) -> list[str]:
     """Return why a whole model cannot be laid out by a plan; empty: it can."""
     axes = [axis for axis in _ORDER if plan.degrees()[axis] > 1]
-    return [reason for axis in axes for reason in strategy(axis).why_not(model, plan)]
+    return [reason for axis in axes for reason in strategy(axis, plan).why_not(model, plan)]

@@ -12,6 +12,8 @@ from seqloom.parallel.plan import Plan, Strategy
 
 Cuts = Literal["rows", "time"]
 
+RUNS = {"gpipe": 1, "1f1b": 1, "interleaved": 2, "zero_bubble": 2}  # of blocks that a process holds, by schedule
+
 
 class PipelineParallel(Strategy):
     """Stages of blocks, one a process; what a stage answers is handed on to the next.
@@ -19,28 +21,32 @@ class PipelineParallel(Strategy):
     Parts that follow each other are groups of rows (GPipe: Huang et al. 2019, arXiv 1811.06965), or stretches of time:
     a recurrent stage goes on from the state in which it left the stretch before, so that the wavefront is exact, with
     the batch whole (Appleyard et al. 2016, arXiv 1604.01946, inside one machine). The way back goes through the parts
-    in reverse. Of P stages and M parts the share (P - 1) / (M + P - 1) of the time is idle.
+    in reverse. Of P stages and M parts the share (P - 1) / (M + P - 1) of the time is idle. Other orders of the parts
+    are in `schedules.py`; in some a process holds two runs of blocks, and others' stand between them.
     """
 
     def why_not(self, model: nn.Module, plan: Plan) -> list[str]:
         """Return why the blocks cannot be shared out, or cannot be run stretch by stretch."""
         blocks = list(model.get_submodule("backbone.blocks").children())
         reasons: list[str] = []
-        if plan.pipeline > len(blocks):
+        runs = RUNS[plan.schedule]
+        if plan.pipeline * runs > len(blocks):
+            each = "" if runs == 1 else f" ({runs} a process under schedule={plan.schedule})"
             reasons.append(
-                f"pipeline={plan.pipeline} leaves stages without a block: the model has {len(blocks)}; take at most "
-                f"pipeline={len(blocks)}, or more layers"
+                f"pipeline={plan.pipeline} leaves stages{each} without a block: the model has {len(blocks)}; take at "
+                f"most pipeline={len(blocks) // runs}, or more layers"
             )
         if plan.cuts == "time" and not all(block.get_submodule("mixer").causal for block in blocks):
             reasons.append("cuts=time goes on from states, and the model sees the future; take cuts=rows")
-        return reasons
+        return reasons + _unordered(plan)
 
     def apply(self, model: nn.Module, axis: Axis) -> None:
         """Leave this process its blocks; the frontend learns on the first stage, the head on the last."""
         backbone: Any = model.get_submodule("backbone")
         blocks = list(backbone.blocks)
-        mine = stage(len(blocks), axis.index, axis.size)
-        numbered = {str(number): blocks[number] for number in mine}
+        runs = RUNS[self.plan.schedule]
+        stages = [stage(len(blocks), axis.index + run * axis.size, runs * axis.size) for run in range(runs)]
+        numbered = {str(number): blocks[number] for mine in stages for number in mine}
         backbone.blocks = nn.ModuleDict(numbered)  # under their own names
         first, last = axis.index == 0, axis.index == axis.size - 1
         whole: Any = model
@@ -58,6 +64,30 @@ class PipelineParallel(Strategy):
             whole.frontend.embedding.weight.requires_grad_()  # the last stage uses the tied vectors alone
         whole.head.requires_grad_(last)
         backbone.norm.requires_grad_(last)
+
+
+def _unordered(plan: Plan) -> list[str]:
+    """Return why a plan's schedule cannot order its parts."""
+    reasons: list[str] = []
+    if plan.schedule == "gpipe":
+        return reasons
+    if plan.cuts == "time":
+        reasons.append(
+            f"schedule={plan.schedule} goes back through the first parts before the last are begun, and with cuts=time "
+            "the way back begins at the last, whose gradient each part before it awaits; take cuts=rows, or gpipe"
+        )
+    if plan.parts < plan.pipeline:
+        reasons.append(
+            f"schedule={plan.schedule} keeps {plan.pipeline} stages at work on different parts, and there are "
+            f"{plan.parts}; take at least parts={plan.pipeline}"
+        )
+    elif RUNS[plan.schedule] > 1 and plan.parts % (plan.parts // plan.pipeline):
+        fitting = plan.parts // plan.pipeline * plan.pipeline
+        reasons.append(
+            f"schedule={plan.schedule} takes parts in rounds of equal size; take parts={fitting} or "
+            f"{fitting + plan.pipeline}, multiples of pipeline={plan.pipeline}"
+        )
+    return reasons
 
 
 def stage(blocks: int, index: int, size: int) -> range:

@@ -8,6 +8,8 @@ import pydantic
 from seqloom.core import registry
 from seqloom.core.spec import Spec, resolve
 
+Schedule = Literal["gpipe", "1f1b", "interleaved", "zero_bubble"]
+
 AXES = ("pipeline", "data", "sequence", "tensor")  # of the mesh, slowest first
 
 
@@ -22,6 +24,7 @@ class Plan(Spec):
         default=4, ge=1
     )  # pipeline: groups of rows, or stretches of time, that follow each other
     cuts: Literal["rows", "time"] = "rows"  # pipeline: which of the two; time for stacks of causal layers
+    schedule: Schedule = "gpipe"  # pipeline: in which order a stage takes parts, forward and back
     bucket_mb: float = pydantic.Field(default=4.0, gt=0)  # data: gradients that are sent together
     bf16_gradients: bool = False  # data: send gradients in bfloat16
     sharded: bool = False  # data: share parameters, gradients and moments out, and gather them block by block
@@ -71,6 +74,10 @@ class Plan(Spec):
                     f"{axis}={degree} needs the strategy '{axis}', which this version does not have "
                     f"(strategies: {have}); take {axis}=1"
                 )
+        if self.schedule != "gpipe" and self.pipeline == 1:
+            reasons.append(
+                f"schedule={self.schedule} orders the parts of a pipeline; take pipeline=2 or more, or no schedule"
+            )
         if self.processes != processes:
             reasons.append(
                 f"the plan is for {self.processes} process{'es' if self.processes > 1 else ''}, there "
@@ -80,7 +87,14 @@ class Plan(Spec):
 
 
 class Strategy(ABC):
-    """What one axis of the mesh does to a model; the file's name is the axis'."""
+    """What one axis of the mesh does to a model; the file's name is the axis'.
+
+    Args:
+        plan: of which the axis is one.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
 
     @abstractmethod
     def why_not(self, model: Any, plan: Plan) -> list[str]:
