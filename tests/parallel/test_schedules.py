@@ -14,6 +14,7 @@ from torch.distributed.pipelining import PipelineStage  # here, else each forked
 from torch.distributed.pipelining import schedules as orders
 
 from seqloom.core.spec import resolve
+from seqloom.model.block import Block
 from seqloom.model.frontend import Tokens
 from seqloom.model.head import Labels, NextToken
 from seqloom.model.model import ModelSpec
@@ -196,6 +197,18 @@ def test_gradients_of_linear_weights_are_put_off_and_the_same(shape: tuple[int, 
     do()
     for parameter, gradient in zip((layer.weight, layer.bias), expected[1:], strict=True):
         assert parameter.grad is not None and torch.allclose(parameter.grad, gradient, rtol=1e-12)
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_what_goes_wrong_in_a_part_is_told_as_it_is(schedule: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*arguments: Any) -> None:
+        raise ValueError("a part went wrong")
+
+    with alone(0, 2):
+        layout = Layout(plan_of(schedule), described("gru").build(0))
+        monkeypatch.setattr(Block, "forward", fails)
+        with pytest.raises(ValueError, match="a part went wrong"):
+            layout.gradients([batch(0, False, False)], [1])
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)

@@ -25,6 +25,7 @@ PLANS = [
     Plan(tensor=2),
     Plan(pipeline=2, parts=2),
     Plan(pipeline=2, parts=2, cuts="time"),
+    Plan(pipeline=2, parts=2, schedule="1f1b"),
     Plan(sequence=2),
 ]
 
