@@ -23,6 +23,7 @@ from seqloom.lab.laws_tools import (
     claim,
     claim_all_equal,
     claim_equal,
+    claim_told,
     folded,
     generator,
     go_on,
@@ -237,6 +238,7 @@ def time_split_equals_whole(spec: MixerSpec, dtype: torch.dtype) -> None:
             edged = mixer.advance_edge(before, mixer.edge(more, later))
             told = mixer.advance(edged, mixer.summary(more, later, before))
             claim_all_equal(leaves(told), leaves(expected), "folded states")
+            claim_told(mixer, more, later, before)
             real = where.real[..., None]
             x = (x * real).requires_grad_()
             whole, after = mixer(x, FRESH, where)

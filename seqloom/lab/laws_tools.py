@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from seqloom.core.cost import Cost
-from seqloom.core.types import FRESH, Place, State, Where, fresh_place, locate
+from seqloom.core.types import FRESH, Place, State, Where, fresh_place, leaves, locate
 from seqloom.model.mixer import Memory, MixerSpec, SequenceMixer
 from seqloom.ops.recurrence import gathered_by
 from seqloom.parallel.tensor import cut
@@ -209,3 +209,16 @@ def claim_all_equal(given: Sequence[Tensor], expected: Sequence[Tensor], what: s
     claim(len(given) == len(expected), f"{what}: {len(given)}, not {len(expected)}")
     for one, other in zip(given, expected, strict=True):
         claim_equal(one, other, what)
+
+
+def claim_told(mixer: SequenceMixer, x: Tensor, where: Where, state: State) -> None:
+    """Hold `folded`: it tells the stretch's summary, and goes on from the state that it is answered."""
+    said: list[State] = []
+
+    def tell(summary: State) -> State:
+        said.append(summary)
+        return state
+
+    y = mixer.folded(x, where, state, tell)
+    claim_equal(y, mixer(x, state, where)[0], "outputs of a stretch that is told its state")
+    claim_all_equal(leaves(said[0]), leaves(mixer.summary(x, where, state)), "the summary that is told")

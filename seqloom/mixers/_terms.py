@@ -2,6 +2,7 @@
 
 import math
 from abc import abstractmethod
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -46,6 +47,13 @@ def stretch(decay: Tensor, entering: Tensor) -> tuple[Tensor, Tensor]:
     return decay.prod(dim=1), last_state(scan(decay, entering, None), None)
 
 
+def scan_folded(decay: Tensor, entering: Tensor, tell: Callable[[State], State]) -> Tensor:
+    """Return the states (B, T, N) of a scan whose summary is told, from the first part of the state answered."""
+    alone = scan(decay, entering, None)
+    state = tell((decay.prod(dim=1), last_state(alone, None)))
+    return scan(decay, entering, state[0]) if state else alone
+
+
 def small_steps(heads: int) -> Tensor:
     """Return biases (heads,) whose softplus is drawn between 0.001 and 0.1, evenly in the logarithm."""
     first = torch.empty(heads).uniform_(math.log(1e-3), math.log(1e-1)).exp()
@@ -76,6 +84,10 @@ class ScannedMixer(SequenceMixer):
     def summary(self, x: Tensor, where: Where | None = None, before: State = FRESH) -> State:
         """Return (product of decays, state from zeros), each (B, H)."""
         return stretch(*self.terms(x, where))
+
+    def folded(self, x: Tensor, where: Where, before: State, tell: Callable[[State], State]) -> Tensor:
+        """Mix a stretch; its terms are computed once, and where time begins one scan is summary and answer."""
+        return self.answer(scan_folded(*self.terms(x, where), tell), x)
 
     def advance(self, state: State, summary: State) -> State:
         """Return decay * h + entering."""

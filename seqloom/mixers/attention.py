@@ -1,5 +1,6 @@
 """Multi-head attention: causal or not, rotary or ALiBi positions, an optional window, keys and values as state."""
 
+from collections.abc import Callable
 from typing import ClassVar
 
 import pydantic
@@ -116,6 +117,12 @@ class AttentionMixer(SequenceMixer):
         if where is None:
             raise ValueError("attention's summary needs `where`: keys are turned to their positions")
         return self._entries(x, where)[1]
+
+    def folded(self, x: Tensor, where: Where, before: State, tell: Callable[[State], State]) -> Tensor:
+        """Mix a stretch; keys and values are computed once."""
+        query, new = self._entries(x, where)
+        past: Entries | None = tell(new) or None
+        return self.out(self._attend(query, new, past, where).flatten(2))
 
     def advance(self, state: State, summary: State) -> State:
         """Return the state with the summary's entries appended, and trimmed to the window."""

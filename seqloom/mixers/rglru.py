@@ -1,6 +1,7 @@
 """The recurrent block of Griffin: a gated branch beside a short convolution and a real-gated linear recurrence."""
 
 import math
+from collections.abc import Callable
 from typing import ClassVar, NamedTuple
 
 import pydantic
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 
 from seqloom.core.cost import Cost
 from seqloom.core.types import FRESH, State, Where
-from seqloom.mixers._terms import kept, last_state, stretch
+from seqloom.mixers._terms import kept, last_state, scan_folded, stretch
 from seqloom.model.mixer import Cut, MixerSpec, SequenceMixer
 from seqloom.ops.linear import Linear, outputs
 from seqloom.ops.scan import scan
@@ -117,6 +118,14 @@ class RGLRUMixer(SequenceMixer):
         u, _ = short_convolution(self._branch(x), self.conv_weight, self.conv_bias, tail, where)
         return stretch(*self._terms(u, where))
 
+    def folded(self, x: Tensor, where: Where, before: State, tell: Callable[[State], State]) -> Tensor:
+        """Mix a stretch; projections, convolution and gates are computed once."""
+        gate, branch = self.enter(x).chunk(2, dim=-1)
+        tail = before.tail if before else None
+        u, _ = short_convolution(branch, self.conv_weight, self.conv_bias, tail, where)
+        h = scan_folded(*self._terms(u, where), tell)
+        return self.out(F.gelu(gate) * h.to(gate.dtype))
+
     def advance(self, state: State, summary: State) -> State:
         """Return the state with decay * h + entering."""
         past: RGLRUState = state
@@ -141,7 +150,9 @@ class RGLRUMixer(SequenceMixer):
 
     def _terms(self, u: Tensor, where: Where | None) -> tuple[Tensor, Tensor]:
         heads, block = self.gate_weight.shape[:2]
-        gates = torch.einsum("bthk,hkg->bthg", u.unflatten(2, (heads, block)), self.gate_weight) + self.gate_bias
+        by_head = u.unflatten(2, (heads, block)).flatten(0, 1).transpose(0, 1)  # (heads, B T, K)
+        gates = torch.baddbmm(self.gate_bias[:, None], by_head, self.gate_weight)
+        gates = gates.transpose(0, 1).unflatten(0, u.shape[:2])
         # the scan runs in float32 or wider: products of many decays
         dtype = torch.promote_types(u.dtype, torch.float32)
         r, i = (part.flatten(2).to(dtype).sigmoid() for part in gates.chunk(2, dim=-1))

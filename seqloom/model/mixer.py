@@ -6,7 +6,7 @@ on (decoding). `seqloom.lab.laws` holds the laws as functions.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal, NamedTuple
 
@@ -126,6 +126,19 @@ class SequenceMixer(nn.Module, ABC):
             TypeError: the mixer relays its state.
         """
         raise TypeError(f"{type(self).__name__} relays its state and cannot be folded")
+
+    def folded(self, x: Tensor, where: Where, before: State, tell: Callable[[State], State]) -> Tensor:
+        """Mix a stretch of time (B, T, D) from a state that others know; fold mixers only.
+
+        Law: it is `forward(x, tell(summary(x, where, before)), where)[0]`. A mixer may compute once what the two share.
+
+        Args:
+            x: the stretch, zero at padding.
+            where: the place of each step.
+            before: as of `summary`.
+            tell: is told the summary, and answers with the state before the stretch.
+        """
+        return self(x, tell(self.summary(x, where, before)), where)[0]
 
 
 class Memory(NamedTuple):

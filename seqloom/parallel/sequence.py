@@ -59,9 +59,16 @@ class InTime(nn.Module):
     def _folded(self, x: Tensor, where: Where) -> Tensor:
         mixer: Any = self.inner
         begun, edges = self._told(mixer.edge(x, where), FRESH, mixer.advance_edge)
-        state, summaries = self._told(mixer.summary(x, where, begun), begun, mixer.advance)
+        summaries: list[Tensor] = []
+
+        def tell(summary: State) -> State:
+            state, gathered_parts = self._told(summary, begun, mixer.advance)
+            summaries.extend(gathered_parts)
+            return state
+
+        y = mixer.folded(x, where, begun, tell)
         # every process takes part in the way back, also the first, which needs nothing of what is told
-        return _Tied.apply(mixer(x, state, where)[0], *edges, *summaries)
+        return _Tied.apply(y, *edges, *summaries)
 
     def _told(self, mine: State, state: State, advance: Callable[[State, State], State]) -> tuple[State, list[Tensor]]:
         """Return (the state advanced by what each stretch before this one tells, all that has a gradient)."""

@@ -1,5 +1,6 @@
 """Tensor parallel: each process holds a part of every layer's parameters, and the layers' answers are summed."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -85,6 +86,12 @@ class InParts(nn.Module):
         """Return what a stretch does to the rest of this part's state."""
         assert isinstance(self.inner, SequenceMixer)
         return self.inner.summary(copied(x, self.axis), where, before)
+
+    def folded(self, x: Tensor, where: Where, before: State, tell: Callable[[State], State]) -> Tensor:
+        """Mix a stretch as the inner mixer does; x and the answer are the same on all of the axis."""
+        assert isinstance(self.inner, SequenceMixer)
+        with gathered_by(self._gather):
+            return summed(self.inner.folded(copied(x, self.axis), where, before, tell), self.axis)
 
     def advance(self, state: State, summary: State) -> State:
         """Return this part's state after a stretch."""
