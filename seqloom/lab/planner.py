@@ -17,7 +17,7 @@ from seqloom.model.model import ModelSpec
 from seqloom.parallel._vocabulary import in_vocabulary
 from seqloom.parallel.cluster import Cluster
 from seqloom.parallel.layout import why_not
-from seqloom.parallel.pipeline import stage
+from seqloom.parallel.pipeline import RUNS, idle_share, kept_share, stage
 from seqloom.parallel.plan import Plan
 from seqloom.parallel.sequence import RELAYED
 
@@ -77,6 +77,8 @@ def candidates(devices: int, causal: bool) -> Iterator[Plan]:
                     yield plan
                     if data * sequence > 1 and pipeline == 1:
                         yield plan.replace(sharded=True)
+                    for schedule in ("1f1b", "interleaved", "zero_bubble") if pipeline > 1 else ():
+                        yield plan.replace(schedule=schedule, parts=max(4, 2 * pipeline))
                     if pipeline > 1 and causal:
                         yield plan.replace(cuts="time", parts=8)
 
@@ -128,7 +130,7 @@ def _predicted(model: Any, plan: Plan, batch: int, length: int, cluster: Cluster
     seconds = prices.seconds * rank.asked * crowding * prices.correction(rank.together, rank.steps)
     update_s = float(seconds[-1])  # once a step, whatever waits before
     busy_s = float(seconds.sum()) - update_s
-    bubble = (plan.pipeline - 1) / (rank.parts + plan.pipeline - 1)
+    bubble = idle_share(plan, rank.parts)
     passed_s = busy_s * rank.relay / (1 - bubble)
     message_s = rank.message_s(busy_s)
     step_s = passed_s + update_s + message_s
@@ -194,7 +196,8 @@ class _Rank:
     def kept_bytes(self, prices: Prices) -> float:
         """Return what the forward pass keeps for the way back; what is outside mixers is whole on a tensor axis."""
         inside = len(self.blocks) * prices.block_bytes * (0.5 + 0.5 / self.plan.tensor)
-        return self.tokens * (inside + prices.outside_bytes / self.words)
+        kept = kept_share(self.plan, self.parts)
+        return self.tokens * kept * (inside + prices.outside_bytes / self.words)
 
     def message_s(self, compute_s: float) -> float:
         """Return the seconds of a step that go to messages."""
@@ -218,7 +221,8 @@ class _Rank:
             states = sum(block.cost(self.rows, self.steps).state_bytes for block in self.blocks)
             total += 2 * (plan.sequence - 1) * (states / link.link_bytes_per_s + len(self.blocks) * link.link_s)
         if plan.pipeline > 1:
-            total += 2 * (answer / link.link_bytes_per_s + self.parts * link.link_s)
+            runs = RUNS[plan.schedule]
+            total += 2 * runs * (answer / link.link_bytes_per_s + self.parts * link.link_s)
         return total
 
 

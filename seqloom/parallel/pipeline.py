@@ -13,6 +13,7 @@ from seqloom.parallel.plan import Plan, Strategy
 Cuts = Literal["rows", "time"]
 
 RUNS = {"gpipe": 1, "1f1b": 1, "interleaved": 2, "zero_bubble": 2}  # of blocks that a process holds, by schedule
+_STEPS = {"gpipe": 1, "1f1b": 1, "interleaved": 2, "zero_bubble": 6}  # of a part among which a wait is one
 
 
 class PipelineParallel(Strategy):
@@ -88,6 +89,19 @@ def _unordered(plan: Plan) -> list[str]:
             f"{fitting + plan.pipeline}, multiples of pipeline={plan.pipeline}"
         )
     return reasons
+
+
+def idle_share(plan: Plan, parts: int) -> float:
+    """Return the share of the time in which a stage waits for others (docs/parallel.md, schedules of a pipeline)."""
+    waits = plan.pipeline - 1
+    return waits / (_STEPS[plan.schedule] * parts + waits)
+
+
+def kept_share(plan: Plan, parts: int) -> float:
+    """Return the share of the parts that a stage keeps for the way back at one time, at most."""
+    stages = plan.pipeline
+    kept = {"gpipe": parts, "interleaved": (3 * stages - 1) / 2}.get(plan.schedule, stages)
+    return min(kept / parts, 1.0)
 
 
 def stage(blocks: int, index: int, size: int) -> range:
