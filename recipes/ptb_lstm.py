@@ -22,13 +22,13 @@ experiments = [
             validation_data=str(FOLDER / "ptb.valid.txt"),
             test=str(FOLDER / "ptb.test.txt"),
             tokens="words",
-            length=140,
-            context=70,
+            length=70,
+            context=35,
             shift=True,
-            token_dropout=0.4,
+            token_dropout=0.2,
         ),
         model=LSTMStack(width=400, layers=2, channel="none", dropout=0.4),
         budget=Budget(epochs=12),
-        optimizer=Optimizer(batch_size=10, learning_rate=4e-3, weight_decay=0.05, warmup=0.05, final=0.02),
+        optimizer=Optimizer(batch_size=20, learning_rate=4e-3, weight_decay=0.05, warmup=0.05, final=0.02),
     )
 ]
