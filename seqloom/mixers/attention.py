@@ -124,6 +124,10 @@ class AttentionMixer(SequenceMixer):
         past: Entries | None = tell(new) or None
         return self.out(self._attend(query, new, past, where).flatten(2))
 
+    def attended(self, x: Tensor, where: Where, attend: Callable[[Tensor, Entries], Tensor]) -> Tensor:
+        """Mix a stretch (B, T, D): `attend` maps its queries (B, T, H, K) and entries to means of all values."""
+        return self.out(attend(*self._entries(x, where)).flatten(2))
+
     def advance(self, state: State, summary: State) -> State:
         """Return the state with the summary's entries appended, and trimmed to the window."""
         return joined(state or None, summary, self.window)

@@ -25,6 +25,7 @@ class Plan(Spec):
     )  # pipeline: groups of rows, or stretches of time, that follow each other
     cuts: Literal["rows", "time"] = "rows"  # pipeline: which of the two; time for stacks of causal layers
     schedule: Schedule = "gpipe"  # pipeline: in which order a stage takes parts, forward and back
+    ring: bool = False  # sequence: keys and values of attention go round and are not gathered: less memory
     bucket_mb: float = pydantic.Field(default=4.0, gt=0)  # data: gradients that are sent together
     bf16_gradients: bool = False  # data: send gradients in bfloat16
     sharded: bool = False  # data: share parameters, gradients and moments out, and gather them block by block
@@ -74,6 +75,8 @@ class Plan(Spec):
                     f"{axis}={degree} needs the strategy '{axis}', which this version does not have "
                     f"(strategies: {have}); take {axis}=1"
                 )
+        if self.ring and self.sequence == 1:
+            reasons.append("ring: keys and values go round an axis of time; take sequence=2 or more, or no ring")
         if self.schedule != "gpipe" and self.pipeline == 1:
             reasons.append(
                 f"schedule={self.schedule} orders the parts of a pipeline; take pipeline=2 or more, or no schedule"

@@ -9,9 +9,12 @@ from torch.utils import _pytree as pytree
 
 from seqloom.core.cost import Cost
 from seqloom.core.types import FRESH, State, Where, leaves
+from seqloom.mixers.attention import AttentionMixer
 from seqloom.model.mixer import SequenceMixer
 from seqloom.parallel._door import Axis, gathered, handed, taken
 from seqloom.parallel.plan import Plan, Strategy, listed
+from seqloom.parallel.ring import ring
+from seqloom.parallel.tensor import InParts
 
 RELAYED = 4  # groups of rows that follow each other: while one goes on in the next stretch, another is in this one
 
@@ -20,29 +23,34 @@ class SequenceParallel(Strategy):
     """Time is cut into stretches, one a process.
 
     Fold: what a stretch does to any state is told by a summary; one gathering of all summaries, and each process knows
-    the state it begins with (scans: Blelloch 1990; attention: the keys and values). Where a short convolution stands in
-    front, its last steps, the edges, are gathered before. Relay: the state itself is handed on, and groups of rows and
-    layers follow each other in a wavefront. Full gradients either way.
+    the state it begins with (scans: Blelloch 1990; attention: the keys and values, which go round instead with `ring`).
+    Where a short convolution stands in front, its last steps, the edges, are gathered before. Relay: the state itself
+    is handed on, and groups of rows and layers follow each other in a wavefront. Full gradients either way.
     """
 
     def why_not(self, model: nn.Module, plan: Plan) -> list[str]:
-        """Return which blocks see the future: their state cannot cross a cut of time in one direction."""
-        blocks = [name for name, mixer in _outermost(model) if not mixer.causal]
+        """Return which blocks see the future, but round a ring: their state cannot cross a cut of time in one way."""
+        mixers = _outermost(model)
+        blocks = [name for name, mixer in mixers if not (mixer.causal or (plan.ring and _rings(mixer)))]
         reason = f"sequence={plan.sequence}: {listed(blocks)} see the future; take a causal task, or cut another axis"
-        return [reason] if blocks else []
+        reasons = [reason] if blocks else []
+        if plan.ring and not any(_rings(mixer) for _, mixer in mixers):
+            reasons.append("ring is of attention without ALiBi and dropout on its weights, which the model has not")
+        return reasons
 
     def apply(self, model: nn.Module, axis: Axis) -> None:
         """Let states cross the cuts of time in every block of the backbone."""
         for block in model.get_submodule("backbone.blocks").children():
-            block.mixer = InTime(block.get_submodule("mixer"), axis)
+            mixer: Any = block.get_submodule("mixer")
+            block.mixer = InTime(mixer, axis, self.plan.ring and _rings(mixer))
 
 
 class InTime(nn.Module):
     """A mixer on this process's stretch of time."""
 
-    def __init__(self, inner: nn.Module, axis: Axis) -> None:
+    def __init__(self, inner: nn.Module, axis: Axis, rings: bool = False) -> None:
         super().__init__()
-        self.inner, self.axis = inner, axis
+        self.inner, self.axis, self.rings = inner, axis, rings
         self.causal, self.reads, self.carry = (getattr(inner, name) for name in ("causal", "reads", "carry"))
 
     def forward(self, x: Tensor, state: State | None, where: Where, *memory: Any) -> tuple[Tensor, None]:
@@ -50,6 +58,9 @@ class InTime(nn.Module):
         assert state is None
         if self.reads:
             return self.inner(x, None, where, *memory)  # each step reads the memory, whatever stands before it
+        if self.rings:
+            mixer: Any = self.inner
+            return mixer.attended(x, where, ring(self.axis, mixer.causal, _attention(mixer).window)), None
         return (self._folded(x, where) if self.carry == "fold" else self._relayed(x, where)), None
 
     def cost(self, batch: int, length: int) -> Cost:
@@ -97,6 +108,16 @@ class InTime(nn.Module):
                 y = handed(y, leaves(after), axis, axis.index + 1)
             answers.append(y)
         return torch.cat(answers)
+
+
+def _attention(mixer: Any) -> Any:
+    return mixer.inner if isinstance(mixer, InParts) else mixer
+
+
+def _rings(mixer: Any) -> bool:
+    """Return whether a mixer's keys can go round: attention to them all alike."""
+    inner = _attention(mixer)
+    return isinstance(inner, AttentionMixer) and not inner.dropout and "slopes" not in dict(inner.named_buffers())
 
 
 class _Tied(torch.autograd.Function):

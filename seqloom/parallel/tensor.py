@@ -93,6 +93,11 @@ class InParts(nn.Module):
         with gathered_by(self._gather):
             return summed(self.inner.folded(copied(x, self.axis), where, before, tell), self.axis)
 
+    def attended(self, x: Tensor, where: Where, attend: Callable[..., Tensor]) -> Tensor:
+        """Mix a stretch as the inner attention does, whose heads are this process's."""
+        inner: Any = self.inner
+        return summed(inner.attended(copied(x, self.axis), where, attend), self.axis)
+
     def advance(self, state: State, summary: State) -> State:
         """Return this part's state after a stretch."""
         assert isinstance(self.inner, SequenceMixer)
