@@ -19,8 +19,8 @@ from seqloom.parallel.layout import Layout, why_not
 from seqloom.parallel.plan import Plan
 
 KINDS = {
-    "plain": Attention(heads=2),
-    "rotary": Attention(heads=2, rotary=10_000.0),
+    "plain": Attention(heads=2, rotary=None),
+    "rotary": Attention(heads=2),
     "shared-keys": Attention(heads=4, kv_heads=2),
     "window": Attention(heads=2, window=3),
     "both-ways": Attention(heads=2, causal=False),
@@ -95,7 +95,7 @@ def test_a_document_that_begins_later_sees_none_of_the_stretch_before_and_stays_
 
 def test_what_has_no_ring_is_refused_with_its_reason() -> None:
     plan = Plan(sequence=2, ring=True)
-    for mixer in (GRU(), Attention(heads=2, alibi=True), Attention(heads=2, dropout=0.1)):
+    for mixer in (GRU(), Attention(heads=2, alibi=True, rotary=None), Attention(heads=2, dropout=0.1)):
         assert any("ring is of attention" in reason for reason in why_not(plan, stacked(mixer).build(0)))
     assert any("no ring" in reason for reason in Plan(data=2, ring=True).why_not(2))
     assert why_not(plan, stacked(Attention(heads=2, causal=False)).build(0)) == []
