@@ -10,7 +10,6 @@ from time import perf_counter
 from typing import Any, NamedTuple
 
 import torch
-import torch.distributed as dist
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from seqloom.lab.planner import Prediction, waits_each_step
@@ -21,6 +20,7 @@ from seqloom.parallel._door import Count, Traffic
 from seqloom.parallel.check import alone
 from seqloom.parallel.cluster import Cluster
 from seqloom.parallel.plan import Plan
+from seqloom.parallel.world import processes
 from seqloom.train.experiment import Optimizer
 from seqloom.train.learner import learner
 
@@ -59,7 +59,7 @@ def play(spec: ModelSpec, plan: Plan, rank: int, batch: int, length: int) -> Pla
 
     Complexity: about 0.1 ms for each operation of the step, whatever the sizes; no memory to speak of.
     """
-    if dist.is_initialized():
+    if processes() > 1:
         raise ValueError("a plan is played outside a run of several processes, which it would be taken for")
     with _alone(rank, plan.processes), _Shapes(allow_non_fake_inputs=True):
         learns: Any = learner(spec.build(0), lambda: spec.build(0), Optimizer(learning_rate=RATE), plan)

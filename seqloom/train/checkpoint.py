@@ -94,22 +94,24 @@ def load(directory: Path) -> Loaded | None:
     Raises:
         CheckpointError: there are checkpoints, and every one is damaged.
     """
-    damage: list[str] = []
     found = steps(directory)
-    for step in reversed(found):
-        try:
-            tensors, data = _parse(read_whole(directory / str(step)))
-        except _DamageError as reason:
-            damage.append(f"checkpoint {step} is damaged ({reason})")
-            continue
-        notices = [*damage, f"going on from checkpoint {step}, the newest that is whole"] if damage else []
-        return Loaded(step, tensors, data, notices + _pointer_notice(directory, step))
-    if not found:
-        return None
-    raise CheckpointError(
-        f"no checkpoint in '{directory}' is whole: {'; '.join(damage)}. Restore one from a copy, or begin anew with "
-        "--overwrite"
-    )
+    while found:
+        damage: list[str] = []
+        for step in reversed(found):
+            try:
+                tensors, data = _parse(read_whole(directory / str(step)))
+            except _DamageError as reason:
+                damage.append(f"checkpoint {step} is damaged ({reason})")
+                continue
+            notices = [*damage, f"going on from checkpoint {step}, the newest that is whole"] if damage else []
+            return Loaded(step, tensors, data, notices + _pointer_notice(directory, step))
+        before, found = found, steps(directory)
+        if found == before:  # else they made room for newer ones while they were read
+            raise CheckpointError(
+                f"no checkpoint in '{directory}' is whole: {'; '.join(damage)}. Restore one from a copy, or begin "
+                "anew with --overwrite"
+            )
+    return None
 
 
 def steps(directory: Path) -> list[int]:
