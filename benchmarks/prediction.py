@@ -21,7 +21,7 @@ from seqloom.core import runtime
 from seqloom.core.spec import resolve
 from seqloom.lab.planner import Prediction, Prices, predict
 from seqloom.lab.play import count, play
-from seqloom.lab.prices import fitted, measured
+from seqloom.lab.prices import corrected, fitted, measured, tried
 from seqloom.lab.scale import suited
 from seqloom.lab.steps import RATE, Step
 from seqloom.measure.memory import peak_live_bytes
@@ -102,9 +102,11 @@ def cases(name: str, parameters: int) -> list[dict[str, Any]]:
     with joined(PAIR):
         world = Mesh(PAIR).world
         for size in SIZES:
-            cluster = measured(spec, world, 2, size[0])
+            cluster = measured(spec, world, 2)
+            taken = tried(spec, world, *size)
             if first:
-                predicted[size] = told(spec, *size, cluster, fitted(spec, *size))
+                prices = corrected(fitted(spec, *size), spec, size[0], cluster, taken)
+                predicted[size] = told(spec, *size, cluster, prices)
             steps[size] = timed(spec, world, *size)
     rows: list[dict[str, Any]] = []
     for size in SIZES if first else ():
@@ -125,7 +127,7 @@ def cases(name: str, parameters: int) -> list[dict[str, Any]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--models", default=MODELS)
     parser.add_argument("--parameters", default=",".join(map(str, PARAMETERS)))
     given = parser.parse_args()

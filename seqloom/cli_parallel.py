@@ -146,7 +146,7 @@ def plan(
     from seqloom.lab.planner import candidates, described, predict
     from seqloom.lab.planner_decoding import decoding
     from seqloom.lab.play import counted
-    from seqloom.lab.prices import fitted, kept_bytes, measured
+    from seqloom.lab.prices import Tries, corrected, fitted, kept_bytes, measured, tried
     from seqloom.parallel._door import Mesh
     from seqloom.parallel.cluster import read_cluster
     from seqloom.parallel.plan import Plan
@@ -160,10 +160,13 @@ def plan(
     known = None if here else read_cluster(machine)
     count = devices or (known.devices if known else runtime.cores())
     fit: dict[str, Any] = {}
+    taken: Tries = {}  # of plans that were tried here
     with runtime.using_threads(max(runtime.cores() // count, 1)):  # as each device will compute
         if known is None:
             with joined(Plan(data=2)), naming_the_lost():
-                known = measured(spec, Mesh(Plan(data=2)).world, count, batch)
+                world = Mesh(Plan(data=2)).world
+                known = measured(spec, world, count)
+                taken = {} if decode else tried(spec, world, batch, length)
             if not runtime.worker().first:
                 return Answer({}, "")
         cluster = known.replace(devices=count)
@@ -171,6 +174,7 @@ def plan(
             found = decoding(spec, batch, length, cluster, measured=here)
         else:
             prices = fitted(spec, batch, length) if here else described(cluster, *kept_bytes(spec))
+            prices = corrected(prices, spec, batch, cluster, taken)
             plans = list(candidates(count, causal=asked.needs != "future"))
             found = counted(spec, predict(spec, plans, batch, length, cluster, prices), batch, length, cluster)
             fit = {"fitted_steps": prices.points, "fit_error": prices.error}

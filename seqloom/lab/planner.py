@@ -36,6 +36,7 @@ class Prices(NamedTuple):
     points: int  # measured steps behind them
     sizes: np.ndarray = np.ones((1, 2))  # (n, 2) rows and steps of those
     left: np.ndarray = np.ones(1)  # (n,) measured over fitted seconds
+    lines: tuple[tuple[str, float, float], ...] = ()  # (kind of plan, a, b): it takes a + b times what is told, here
 
     def correction(self, rows: float, steps: float) -> float:
         """Return what the measured size nearest to one took, over what the prices say of it."""
@@ -58,6 +59,12 @@ class Prediction(NamedTuple):
     why_not: list[str]
     messages: int | None = None  # calls of the process that calls most, counted by play.py
     sent_bytes: int | None = None  # of the process that sends most
+
+
+def kinds(plan: Plan) -> list[str]:
+    """Return the names of what a plan does: its axes, a pipeline by what it cuts."""
+    axes = [axis for axis, degree in plan.degrees().items() if degree > 1]
+    return [f"pipeline of {plan.cuts}" if axis == "pipeline" else axis for axis in axes]
 
 
 def described(cluster: Cluster, block_bytes: float, outside_bytes: float) -> Prices:
@@ -127,13 +134,14 @@ def _predicted(model: Any, plan: Plan, batch: int, length: int, cluster: Cluster
     lacks = cluster.lacks(memory)
     reasons = [lacks] if lacks else []
     crowding = cluster.crowding if plan.processes > 1 else 1.0
-    seconds = prices.seconds * rank.asked * crowding * prices.correction(rank.together, rank.steps)
+    seconds = prices.seconds * rank.asked * crowding * prices.correction(*rank.together)
     update_s = float(seconds[-1])  # once a step, whatever waits before
     busy_s = float(seconds.sum()) - update_s
     bubble = idle_share(plan, rank.parts)
     passed_s = busy_s * rank.relay / (1 - bubble)
     message_s = rank.message_s(busy_s)
-    step_s = passed_s + update_s + message_s
+    lines = [(more, times) for kind, more, times in prices.lines if kind in kinds(plan)]
+    step_s = (passed_s + update_s + message_s) * math.prod(times for _, times in lines) + sum(more for more, _ in lines)
     parts = {**dict(zip(FEATURES, seconds.tolist(), strict=True)), "messages": message_s, "bubble": passed_s - busy_s}
     axes = sum(degree > 1 for degree in plan.degrees().values())
     share = min(prices.error + 0.1 * axes, 0.9)
@@ -161,7 +169,8 @@ class _Rank:
         self.steps = -(-length // plan.sequence)
         self.tokens = self.rows * self.steps
         self.parts = 1 if plan.pipeline == 1 else min(plan.parts, self.rows if plan.cuts == "rows" else self.steps)
-        self.together = self.rows / self.parts if plan.cuts == "rows" else self.rows  # rows of a call
+        by_time = plan.cuts == "time"  # rows and steps of a call
+        self.together = (self.rows, self.steps / self.parts) if by_time else (self.rows / self.parts, self.steps)
         every = list(model.backbone.blocks)
         self.blocks = [every[n] for n in stage(len(every), 0, plan.pipeline)]
         cost = sum((self._block(block, length) for block in self.blocks), Cost())
@@ -215,8 +224,7 @@ class _Rank:
             layers = sum(1 + (block.channel is not None) for block in self.blocks)
             total += _sum_s(plan.tensor, 2 * layers * answer, link, 2 * layers)
             steps = sum(self.steps * waits_each_step(block) for block in self.blocks)
-            each_s = link.gathered_step_s
-            total += steps * (2 * link.link_s if each_s is None else each_s) * (plan.tensor - 1)
+            total += 2 * steps * link.link_s * (plan.tensor - 1)
         if plan.sequence > 1:
             states = sum(block.cost(self.rows, self.steps).state_bytes for block in self.blocks)
             total += 2 * (plan.sequence - 1) * (states / link.link_bytes_per_s + len(self.blocks) * link.link_s)

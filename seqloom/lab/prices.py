@@ -1,14 +1,14 @@
 """Prices: what a training step of a model pays on this machine, fitted at small sizes, and what messages cost."""
 
 from collections.abc import Callable
+from functools import partial
 from time import perf_counter
-from typing import Any
 
 import numpy as np
 import torch
 
 from seqloom.core import runtime
-from seqloom.lab.planner import Prices, features, waits_each_step
+from seqloom.lab.planner import Prices, features, kinds, predict
 from seqloom.lab.steps import RATE, Step
 from seqloom.measure.clock import time
 from seqloom.measure.memory import peak_live_bytes, total_bytes
@@ -21,17 +21,29 @@ from seqloom.train.experiment import Optimizer
 from seqloom.train.learner import Learner, learner
 
 LEAST = 4  # sizes, whatever they take: as many as there are prices
-_ROWS, _STEPS = (1, 2, 8), (16, 8, 4)  # a batch's rows and a row's steps are divided by these: what is measured
+_ROWS, _STEPS = (1, 2, 8), (16, 4, 2)  # a batch's rows and a row's steps are divided by these: what is measured
 _SMALL = tuple((rows, steps) for steps in (4, 16, 64) for rows in (1, 4))  # where that gives too few sizes
-_GATHERED = (16, 48)  # steps of rows, with units shared out
+_TRIED = tuple(
+    Plan(timeout_s=600, **axes)  # type: ignore[arg-type]
+    for axes in (
+        {"data": 2},
+        {"tensor": 2},
+        {"sequence": 2},
+        {"pipeline": 2},
+        {"pipeline": 2, "cuts": "time", "parts": 8},
+    )
+)
+_SHORT, _LONG_S = 8, 1.0  # steps of a row at least; seconds of a step for which rows are made shorter
 _MESSAGE = 2**22  # bytes of a long message
 _BLOCKS = 2  # and twice as many: with them is counted what a forward pass keeps
+
+Tries = dict[Plan, list[tuple[int, float]]]  # (steps of a row, seconds of a training step), the shorter ones first
 
 
 def fitted(spec: ModelSpec, batch: int, length: int, budget_s: float = 30.0) -> Prices:
     """Return the prices of a model of tokens on this machine, by steps of growing size while the budget lasts.
 
-    The sizes are as many rows as are asked about and fewer, and a quarter of the steps and fewer. The prices are the
+    The sizes are as many rows as are asked about and fewer, and half of the steps and fewer. The prices are the
     non-negative ones whose relative errors have the least squares. Their error is the largest relative one among the
     measured steps, at least a twentieth; what is left at each size is kept, and corrects predictions near it.
     """
@@ -41,11 +53,10 @@ def fitted(spec: ModelSpec, batch: int, length: int, budget_s: float = 30.0) -> 
     taken: list[float] = []
     measured: list[tuple[int, int]] = []
     for rows, steps in sizes(batch, length):
-        # the least of some rounds: what else runs on the machine only adds
         ahead = 4 * taken[-1] * 4 if taken else 0.0  # four times the tokens, and four calls
         if len(taken) >= LEAST and perf_counter() - began + ahead > budget_s:
             break
-        taken.append(float(np.min(time(Step(learner, spec, rows, steps), min_rounds=5, max_time_s=budget_s / 12))))
+        taken.append(float(np.median(time(Step(learner, spec, rows, steps), min_rounds=5, max_time_s=budget_s / 12))))
         asked.append(features(learner.model, rows, steps))
         measured.append((rows, steps))
     seconds = non_negative(np.array(asked), np.array(taken))
@@ -96,37 +107,17 @@ def non_negative(asked: np.ndarray, taken: np.ndarray) -> np.ndarray:
     return found
 
 
-def measured(spec: ModelSpec, world: Axis, devices: int, batch: int = 1) -> Cluster:
+def measured(spec: ModelSpec, world: Axis, devices: int) -> Cluster:
     """Return this machine as a cluster of so many devices, each a process of one thread; called by two processes.
 
-    Measured are the links between processes here, how much slower a step is when both compute, and, of a model with a
-    nonlinear recurrence, what a step of it takes whose units are shared out, with so many rows.
+    Measured are the links between processes here, and how much slower a step is when both compute.
     """
-    settings = Optimizer(learning_rate=RATE)
-    step = Step(Learner(spec.build(0), settings), spec, 1, 64)
+    step = Step(Learner(spec.build(0), Optimizer(learning_rate=RATE)), spec, 1, 64)
     step()
-
-    def seconds(call: Callable[[], object], rounds: int) -> float:
-        found = []
-        for _ in range(rounds):
-            world.meet()
-            began = perf_counter()
-            call()
-            found.append(perf_counter() - began)
-        return float(np.median(found))
-
+    seconds = partial(_seconds, world)
     short, long = torch.zeros(2), torch.zeros(_MESSAGE // 4)
     latency_s = seconds(lambda: world.sum(short), 50)
     long_s = seconds(lambda: world.sum(long), 7)
-    columns = Plan(tensor=2, timeout_s=600)
-    with torch.device("meta"):
-        whole: Any = spec.build(0)
-    waiting = sum(map(waits_each_step, whole.backbone.blocks))
-    gathered_s = None
-    if waiting and not why_not(columns, whole):
-        laid = learner(spec.build(0), lambda: spec.build(0), settings, columns)
-        few, more = (seconds(Step(laid, spec, batch, length), 3) for length in _GATHERED)
-        gathered_s = max(more - few, 0.0) / (_GATHERED[1] - _GATHERED[0]) / waiting
     alone = seconds(step if world.index == 0 else int, 5)
     both = seconds(step, 5)
     return Cluster(
@@ -138,7 +129,58 @@ def measured(spec: ModelSpec, world: Axis, devices: int, batch: int = 1) -> Clus
         step_s=1.0,
         link_s=latency_s / 2,  # a sum over two goes there and back
         link_bytes_per_s=_MESSAGE / max(long_s - latency_s, 1e-9),
-        gathered_step_s=gathered_s,
         overlaps=runtime.device().type == "cuda",
         crowding=max(both / alone, 1.0) if world.index == 0 else 1.0,
     )
+
+
+def tried(spec: ModelSpec, world: Axis, batch: int, length: int) -> Tries:
+    """Return, for each kind of plan that suits a model, what steps of two processes took at two shorter lengths.
+
+    Called by both; rows have an eighth and half of the steps that are asked about, and fewer where a step takes long.
+    """
+    settings = Optimizer(learning_rate=RATE)
+    alone, steps = Learner(spec.build(0), settings), max(length // 2, _SHORT)
+    while steps > _SHORT and _told(world, _seconds(world, Step(alone, spec, batch, steps), 1)) > _LONG_S:
+        steps = max(steps // 4, _SHORT)
+    with torch.device("meta"):
+        plans = [plan for plan in _TRIED if not why_not(plan, spec.build(0))]
+    found: Tries = {}
+    for plan in plans if batch > 1 else []:
+        learns = learner(spec.build(0), lambda: spec.build(0), settings, plan)
+        for each in sorted({max(steps // 4, _SHORT), steps}):
+            step = Step(learns, spec, batch, each)
+            step()
+            step()
+            found.setdefault(plan, []).append((each, _seconds(world, step, 5)))
+    return found
+
+
+def corrected(prices: Prices, spec: ModelSpec, batch: int, cluster: Cluster, taken: Tries) -> Prices:
+    """Return prices that know what plans of two processes took beside what was told of them: a + b times as long."""
+    lines: list[tuple[str, float, float]] = []
+    for plan, points in taken.items():
+        told = np.array([predict(spec, [plan], batch, steps, cluster, prices)[0].step_s for steps, _ in points])
+        seconds = np.array([each for _, each in points])
+        more, times = 0.0, float(seconds[-1] / told[-1])
+        if len(points) > 1 and told[-1] > told[0]:
+            slope = float((seconds[-1] - seconds[0]) / (told[-1] - told[0]))
+            start = float(seconds[-1] - slope * told[-1])
+            more, times = (start, slope) if min(start, slope) >= 0 else (more, times)
+        lines.append((kinds(plan)[0], more, times))
+    return prices._replace(lines=tuple(lines))
+
+
+def _seconds(world: Axis, call: Callable[[], object], rounds: int) -> float:
+    """Return the median seconds of a call that both processes begin together."""
+    found: list[float] = []
+    for _ in range(rounds):
+        world.meet()
+        began = perf_counter()
+        call()
+        found.append(perf_counter() - began)
+    return float(np.median(found))
+
+
+def _told(world: Axis, value: float) -> float:
+    return float(world.tell(torch.tensor(value, dtype=torch.float64)))

@@ -13,6 +13,7 @@ from seqloom.mixers._entries import Entries, appended, attend, joined, placed, v
 from seqloom.model.mixer import Cut, MixerSpec, SequenceMixer, refuse_state
 from seqloom.ops.attention import attention
 from seqloom.ops.linear import Linear
+from seqloom.ops.op import transformed
 from seqloom.ops.rotate import rotate, rotation
 from seqloom.ops.tape import Tape, Unrecorded, Vector
 
@@ -167,11 +168,13 @@ class AttentionMixer(SequenceMixer):
     def _attend(self, query: Tensor, new: Entries, past: Entries | None, where: Where | None) -> Tensor:
         length = query.shape[1]
         regular = where is None or where.layout != "mixed"
-        if regular and past is None and not self._sloped() and not self._dropped():
+        whole = regular and (past is None or self._goes_on(past, new, where))
+        if whole and not self._sloped() and not self._dropped():
             # behind real steps the causal see no padding
             ends = not self.causal and where is not None and where.layout == "tail"
             lengths = where.real.sum(dim=1) if where is not None and ends else None
-            given = query, new.key, new.value, self.causal, self.window, lengths
+            entries = new if past is None else appended(past, new)
+            given = query, entries.key, entries.value, self.causal, self.window, lengths
             if not self._blocked(length) or attention.choose(*given) is attention.kernels["native"]:
                 return attention(*given)
         # padding inside a row would push keys of a window out of the neighbouring block
@@ -209,6 +212,15 @@ class AttentionMixer(SequenceMixer):
             mask = self._falling(own, seen, mask, query.dtype)
         y = attend(blocks(query).flatten(0, 1), seen.key, seen.value, mask, False, self._dropped())
         return y.unflatten(0, (batch, n_blocks)).flatten(1, 2)[:, :length]
+
+    def _goes_on(self, past: Entries, new: Entries, where: Where | None) -> bool:
+        """Return whether these steps, several, go on with the past's one document: then no mask is needed."""
+        if where is None or where.layout != "plain" or new.id.shape[1] == 1 or new.id.device.type != "cpu":
+            return False
+        # a compiler and transforms cannot look at numbers
+        if torch.compiler.is_compiling() or transformed():
+            return False
+        return bool((past.id == new.id[:, :1]).all() & (new.id == new.id[:, :1]).all())
 
     def _falling(self, query: Entries, entries: Entries, seen: Tensor, dtype: torch.dtype) -> Tensor:
         """Return what ALiBi adds to scores, (B, H, T, S): -slope * distance, and -inf where nothing is seen."""

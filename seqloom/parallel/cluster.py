@@ -20,7 +20,6 @@ class Cluster(Spec):
     step_s: float = pydantic.Field(gt=0)  # of one small product that waits for another: what a recurrence pays a step
     link_s: float = pydantic.Field(gt=0)  # latency of a message
     link_bytes_per_s: float = pydantic.Field(gt=0)  # of a link, one direction
-    gathered_step_s: float | None = pydantic.Field(default=None, ge=0)  # of a recurrence whose units two devices share
     overlaps: bool = False  # whether messages go while a device computes
     crowding: float = pydantic.Field(default=1.0, ge=1)  # times as long as alone when all devices compute
 

@@ -9,7 +9,7 @@ import pytest
 
 from seqloom.core.spec import resolve
 from seqloom.lab.planner import FEATURES, Prediction, Prices, candidates, described, features, predict
-from seqloom.lab.prices import fitted, kept_bytes, non_negative, sizes
+from seqloom.lab.prices import corrected, fitted, kept_bytes, non_negative, sizes
 from seqloom.model.model import ModelSpec
 from seqloom.parallel.cluster import KNOWN, Cluster, read_cluster
 from seqloom.parallel.plan import Plan
@@ -139,7 +139,22 @@ def test_sizes_that_are_measured_are_smaller_than_what_is_asked_and_at_least_fou
     found = sizes(batch, length)
     assert len(found) == len(set(found)) >= 4
     if length >= 64:
-        assert all(rows <= batch and steps <= length / 4 for rows, steps in found)
+        assert all(rows <= batch and steps <= length / 2 for rows, steps in found)
+
+
+def test_what_plans_took_here_corrects_their_kind_alone() -> None:
+    plain, plans = described(cluster(), 100.0, 0.0), [Plan(data=2), Plan(data=4), Plan(pipeline=2), Plan()]
+
+    def told(steps: int, prices: Prices = plain) -> dict[str, float]:
+        return {each.plan: each.step_s or 0.0 for each in predict(spec("gru"), plans, 16, steps, cluster(), prices)}
+
+    taken = {Plan(data=2): [(steps, 0.5 + 3 * told(steps)["data=2"]) for steps in (16, 64)]}
+    found = told(256, corrected(plain, spec("gru"), 16, cluster(), taken))
+    for plan, seconds in told(256).items():
+        same = plan in ("data=1", "pipeline=2")
+        assert found[plan] == pytest.approx(seconds if same else 0.5 + 3 * seconds)
+    falling = {Plan(data=2): [(16, 2.0), (64, 1.0)]}  # noise: what the longer one says holds
+    assert told(64, corrected(plain, spec("gru"), 16, cluster(), falling))["data=2"] == pytest.approx(1.0)
 
 
 def test_what_is_left_of_a_fit_corrects_sizes_near_it() -> None:
