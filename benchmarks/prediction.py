@@ -131,6 +131,7 @@ def main() -> None:
     parser.add_argument("--models", default=MODELS)
     parser.add_argument("--parameters", default=",".join(map(str, PARAMETERS)))
     given = parser.parse_args()
+    runtime.keep_memory()  # as the command line does
     rows: list[dict[str, Any]] = []
     for model in given.models.split(","):
         for parameters in map(int, given.parameters.split(",")):
