@@ -140,8 +140,11 @@ def plan(
         asked = asked.sized(size, **given.model)
     if check is not None:
         return _checked(check, asked, "layers" in given.model)
-    if devices is not None and devices < 1:
-        raise ValueError(f"devices {devices}: must be at least 1")
+    for option, value in (("devices", devices), ("batch", batch), ("length", length)):
+        if value is not None and value < 1:
+            raise ValueError(f"{option} {value}: must be at least 1")
+    if decode and asked.needs == "future":
+        raise ValueError(f"{name} sees the future and does not decode; take a causal model")
     from seqloom.core.spec import to_data
     from seqloom.lab.planner import candidates, described, predict
     from seqloom.lab.planner_decoding import decoding
@@ -163,8 +166,9 @@ def plan(
     taken: Tries = {}  # of plans that were tried here
     with runtime.using_threads(max(runtime.cores() // count, 1)):  # as each device will compute
         if known is None:
-            with joined(Plan(data=2)), naming_the_lost():
-                world = Mesh(Plan(data=2)).world
+            pair = Plan(data=2, timeout_s=600)  # one may have to wait for the other's step
+            with joined(pair), naming_the_lost():
+                world = Mesh(pair).world
                 known = measured(spec, world, count)
                 taken = {} if decode else tried(spec, world, batch, length)
             if not runtime.worker().first:

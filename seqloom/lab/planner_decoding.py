@@ -96,7 +96,8 @@ def _fitted(spec: ModelSpec, rows: int, length: int) -> tuple[np.ndarray, float]
     taken = np.array([token_s(model, rows, each) for each in lengths])
     grows = len(np.unique(asked[:, 1])) > 1  # else all of a token's time is the same
     prices = non_negative(asked, taken) if grows else np.array([np.median(taken), 0.0])
-    return prices, max(float(np.max(np.abs(asked @ prices / taken - 1))), 0.05)
+    least = 0.05 if len(lengths) > 2 else 0.25  # two points lie on a line, whatever they are
+    return prices, max(float(np.max(np.abs(asked @ prices / taken - 1))), least)
 
 
 def _rates(model: Any, rows: int, cluster: Cluster) -> np.ndarray:

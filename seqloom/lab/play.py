@@ -127,10 +127,8 @@ def _count(spec: ModelSpec, plan: Plan, batch: int, length: int) -> Sent:
 def _places(plan: Plan) -> list[int]:
     """Return processes between which all others stand: they do what one of these does."""
     size = plan.tensor * plan.data  # neighbours along these do alike
-    found: set[int] = set()
-    for place in (0, 1, -1):
-        stage, stretch = (range(degree)[min(place, degree - 1)] for degree in (plan.pipeline, plan.sequence))
-        found.add(stage * plan.sequence * size + stretch * plan.tensor)
+    stages, stretches = ({0, min(1, n - 1), n - 1} for n in (plan.pipeline, plan.sequence))
+    found = {stage * plan.sequence * size + stretch * plan.tensor for stage in stages for stretch in stretches}
     return sorted(found)
 
 

@@ -140,9 +140,9 @@ def tried(spec: ModelSpec, world: Axis, batch: int, length: int) -> Tries:
     Called by both; rows have an eighth and half of the steps that are asked about, and fewer where a step takes long.
     """
     settings = Optimizer(learning_rate=RATE)
-    alone, steps = Learner(spec.build(0), settings), max(length // 2, _SHORT)
-    while steps > _SHORT and _told(world, _seconds(world, Step(alone, spec, batch, steps), 1)) > _LONG_S:
-        steps = max(steps // 4, _SHORT)
+    alone, steps = Learner(spec.build(0), settings), _SHORT
+    while steps < length // 2 and 4 * _told(world, _seconds(world, Step(alone, spec, batch, steps), 1)) < _LONG_S:
+        steps = min(4 * steps, length // 2)
     with torch.device("meta"):
         plans = [plan for plan in _TRIED if not why_not(plan, spec.build(0))]
     found: Tries = {}

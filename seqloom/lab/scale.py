@@ -25,6 +25,7 @@ from seqloom.zoo.architecture import Architecture, count_parameters, fit_width
 
 ROUNDS = 5  # at least: of fewer samples no interval holds the median with 95 %
 MOST_ROUNDS = 40
+_PATIENCE_S = 600.0
 _WIDER = 64  # how far a width is raised until a plan's degrees divide it
 
 Progress = Callable[[str], None]
@@ -122,7 +123,8 @@ def _measured(
     settings = Optimizer(batch_size=batch, learning_rate=RATE)
     grown = (batch * plan.data, length * plan.sequence) if weak else (batch, length)
     whole = Step(Learner(spec.build(seed), settings), spec, batch, length, seed)
-    laid = Together(spec.build(seed), lambda: spec.build(seed), settings, plan)
+    patient = plan.replace(timeout_s=max(plan.timeout_s, _PATIENCE_S))  # while one process takes a step of the whole
+    laid = Together(spec.build(seed), lambda: spec.build(seed), settings, patient)
     rounds, sent = _rounds(laid, whole, Step(laid, spec, *grown, seed), budget_s)
     times = plan.processes if weak else 1  # the work of a step under the plan, in steps of one process
     return _rows(rounds, sent, times, plan.processes, labels, spec.digest(), seed)

@@ -174,7 +174,8 @@ class AttentionMixer(SequenceMixer):
             ends = not self.causal and where is not None and where.layout == "tail"
             lengths = where.real.sum(dim=1) if where is not None and ends else None
             entries = new if past is None else appended(past, new)
-            given = query, entries.key, entries.value, self.causal, self.window, lengths
+            key, value = (part.to(query.dtype) for part in entries[:2])  # a past may be of another type
+            given = query, key, value, self.causal, self.window, lengths
             if not self._blocked(length) or attention.choose(*given) is attention.kernels["native"]:
                 return attention(*given)
         # padding inside a row would push keys of a window out of the neighbouring block

@@ -1,7 +1,7 @@
 """Ring attention: each process keeps its queries, and keys and values go round, so that none ever has those of all.
 
 A process adds one stretch's keys after another to a running softmax; on the way back keys go round once more, and what
-each process finds of their gradients travels with them. Memory O(T / P) where a gathering has O(T), as many bytes sent.
+each process finds of their gradients travels with them. Memory O(T / P) where a gathering has O(T).
 
 Source: Liu et al. 2023, arXiv 2310.01889; Milakov and Gimelshein 2018, arXiv 1805.02867 (the running softmax).
 """
@@ -15,7 +15,7 @@ from torch import Tensor
 from seqloom.mixers._entries import Entries, visible
 from seqloom.parallel._door import Axis
 
-_SCORES = 2**20  # numbers at a time: more would be the memory that a ring saves
+_SCORES = 2  # at a time for each number of keys: more would be the memory that a ring saves
 _LEAST = 16  # queries at a time, whatever their scores take: products of fewer are slow
 
 
@@ -27,7 +27,8 @@ def ring(axis: Axis, causal: bool, window: int | None) -> Callable[[Tensor, Entr
         causal: whether a query sees no key behind it.
         window: sees only keys less than so many steps away; None: any.
 
-    Complexity: work as without a ring; P rounds, each a message of a stretch's keys and values, twice that back.
+    Complexity: work as without a ring. Messages: P - 1 of a stretch's keys and values; back as many with their
+    gradients, and one of these alone.
     """
 
     def attend(query: Tensor, new: Entries) -> Tensor:
@@ -90,8 +91,9 @@ class _Ring(torch.autograd.Function):
                     d_score = weight * (towards - along[..., rows, None]) * q.shape[3] ** -0.5
                     d_query[:, rows] += torch.einsum("bhts,bshk->bthk", d_score, _each_head(keys, shared))
                     d_key += _by_group(torch.einsum("bhts,bthk->bshk", d_score, q[:, rows]), shared)
-                going = _passed_on(ctx.axis, going)  # home after as many rounds as processes
-        return (None, None, None, d_query.to(query.dtype), going[2].to(key.dtype), going[3].to(value.dtype), None, None)
+                # home after as many rounds as processes, where the keys are
+                going = _passed_on(ctx.axis, going if turn + 1 < ctx.axis.size else going[2:])
+        return (None, None, None, d_query.to(query.dtype), going[0].to(key.dtype), going[1].to(value.dtype), None, None)
 
 
 def _scores(
@@ -110,7 +112,7 @@ def _scores(
         return  # later steps, which nobody here sees
     shared = query.shape[2] // keys.shape[2]
     theirs = Entries(keys, keys, ids[source], positions[source])
-    at_once = max(_SCORES // (query.shape[0] * query.shape[2] * keys.shape[1]), _LEAST)
+    at_once = max(_SCORES * keys[0].numel() // (query.shape[2] * keys.shape[1]), _LEAST)
     for begin in range(0, query.shape[1], at_once):
         rows = slice(begin, begin + at_once)
         some = query[:, rows]

@@ -34,6 +34,11 @@ class SequenceParallel(Strategy):
         blocks = [name for name, mixer in mixers if not (mixer.causal or (plan.ring and _rings(mixer)))]
         reason = f"sequence={plan.sequence}: {listed(blocks)} see the future; take a causal task, or cut another axis"
         reasons = [reason] if blocks else []
+        if plan.cuts == "time" and plan.pipeline > 1:
+            reasons.append(
+                f"sequence={plan.sequence} and a pipeline with cuts=time both cut time, and a stretch of one would "
+                "have to go on from parts of the other; take cuts=rows, or one of the two"
+            )
         if plan.ring and not any(_rings(mixer) for _, mixer in mixers):
             reasons.append("ring is of attention without ALiBi and dropout on its weights, which the model has not")
         return reasons

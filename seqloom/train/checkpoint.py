@@ -105,7 +105,7 @@ def load(directory: Path) -> Loaded | None:
                 continue
             notices = [*damage, f"going on from checkpoint {step}, the newest that is whole"] if damage else []
             return Loaded(step, tensors, data, notices + _pointer_notice(directory, step))
-        before, found = found, steps(directory)
+        before, found = found, steps(directory) or found
         if found == before:  # else they made room for newer ones while they were read
             raise CheckpointError(
                 f"no checkpoint in '{directory}' is whole: {'; '.join(damage)}. Restore one from a copy, or begin "

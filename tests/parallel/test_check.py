@@ -4,9 +4,11 @@ import pytest
 
 from seqloom.core.registry import catalog
 from seqloom.core.spec import resolve
+from seqloom.lab.planner import candidates
 from seqloom.lab.scale import suited
 from seqloom.parallel import pipeline
 from seqloom.parallel.check import Checked, check
+from seqloom.parallel.layout import why_not
 from seqloom.parallel.plan import Plan
 from seqloom.zoo.architecture import Architecture
 
@@ -37,6 +39,18 @@ def test_what_is_shared_out_is_gathered_by_all() -> None:
     found = checked("gpt", Plan(data=4, sharded=True))
     assert found.disagreements == []
     assert found.traffic["replicas"]["gather"].calls > found.traffic["replicas"]["scatter_sum"].calls > 1
+
+
+@pytest.mark.parametrize("name", ["gru", "gpt"])
+def test_every_plan_that_is_proposed_runs_or_is_refused_with_a_reason(name: str) -> None:
+    spec, _ = suited(resolve(Architecture, {"name": name, "layers": 4}), Plan(tensor=2), 30_000, 16)
+    whole, ran = spec.build(0), 0
+    for plan in candidates(4, causal=True):
+        if not why_not(plan, whole):
+            assert check(spec, plan).disagreements == []
+            ran += 1
+    assert ran > 15
+    assert any("both cut time" in reason for reason in why_not(Plan(sequence=2, pipeline=2, cuts="time"), whole))
 
 
 def test_64_processes_are_checked_in_one() -> None:

@@ -127,3 +127,10 @@ def test_the_best_is_counted_however_short_the_budget() -> None:
     best, other = counted(model, found, BATCH, LENGTH, MACHINE, budget_s=0.0)
     assert best.messages is not None and other.messages is None
     assert set(Sent._fields) <= set(best._fields)
+
+
+def test_every_place_of_a_pipeline_and_of_time_is_looked_at() -> None:
+    plan = Plan(pipeline=2, sequence=2)
+    model = resolve(Architecture, {"name": "gpt", "width": 16, "layers": 2, "heads": 2}).standard(16)
+    held = [play(model, plan, rank, BATCH, LENGTH).memory_bytes for rank in range(4)]
+    assert count(model, plan, BATCH, LENGTH).memory_bytes == max(held)

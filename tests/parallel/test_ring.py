@@ -32,7 +32,7 @@ PLANS = [Plan(sequence=2, ring=True), Plan(sequence=3, ring=True), Plan(sequence
 @pytest.mark.parametrize("plan", PLANS, ids=said)
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_step_round_a_ring_equals_that_of_one_process(kind: str, plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ring, "_SCORES", 1)
+    monkeypatch.setattr(ring, "_SCORES", 0)
     monkeypatch.setattr(ring, "_LEAST", 2)  # queries in several pieces
     hold(stacked(KINDS[kind], KINDS[kind]), plan, short_step)
 
@@ -55,17 +55,16 @@ def test_keys_go_to_the_next_alone_and_are_never_gathered() -> None:
         calls, sent = found["send"]
         length, rows = batch(0, False, False).inputs.shape[1], 4
         stretch = 2 * rows * (length // 2) * 16 * 8  # keys and values of a stretch, in float64
-        assert calls == 1 + 2 and sent == stretch * (1 + 2 * 2)  # once round; on the way back with gradients, and home
+        assert calls == 1 + 2 and sent == stretch * (1 + 2 + 1)  # once round; back with gradients, then these alone
         assert "scatter_sum" not in found
     assert "scatter_sum" in on_ranks(2, _sent, spec, Plan(sequence=2))[0]
 
 
-def test_a_ring_holds_less_than_a_gathering(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ring, "_SCORES", 2**16)
-    spec = stacked(Attention(heads=2))
+def test_a_ring_holds_less_than_a_gathering() -> None:
+    spec = stacked(Attention(heads=2), Attention(heads=2))
     plans = Plan(sequence=8, ring=True), Plan(sequence=8)
-    round_it, gathered = (play(spec, plan, 7, 1, 2048).memory_bytes for plan in plans)
-    assert round_it < gathered / 2
+    round_it, gathered = (play(spec, plan, 7, 1, 4096).memory_bytes for plan in plans)
+    assert round_it < gathered
 
 
 def _together(plan: Plan, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> Any:
