@@ -238,8 +238,9 @@ def _predictions(rows: list[dict[str, Any]], basis: str) -> str:
 def _checked(text: str, asked: Any, said_layers: bool) -> Answer:
     """Return what a check of a plan finds."""
     from seqloom.lab.scale import suited
-    from seqloom.parallel.check import check
+    from seqloom.parallel.check import ROWS, STEPS, check
     from seqloom.parallel.plan import Plan
+    from seqloom.zoo.architecture import count_parameters
 
     chosen = Plan.parse(text)
     if not said_layers and getattr(asked, "layers", chosen.pipeline) < chosen.pipeline:
@@ -265,7 +266,8 @@ def _checked(text: str, asked: Any, said_layers: bool) -> Answer:
     ]
     header = ["axis", "operation", "calls", "sent"]
     lines = [f"{chosen}: {found.processes} processes of {asked.name()}, {verdict}.", *found.disagreements]
-    lines += ["", "What the process that sends most sends in a step:", table(header, rows)]
+    size = f"{count_parameters(spec):,} parameters, {ROWS} rows of {STEPS} tokens a process"
+    lines += ["", f"What the process that sends most sends in a step of a small one ({size}):", table(header, rows)]
     return Answer(data, "\n".join(lines))
 
 
