@@ -4,6 +4,7 @@ torch's FSDP2 (`fully_shard`; Zhao et al. 2023, arXiv 2304.11277), its messages 
 is a DTensor: here stand the few things that must know. Imported only under such a plan: FSDP takes most of a second.
 """
 
+import itertools
 from typing import Any
 
 import torch
@@ -16,6 +17,8 @@ from torch.distributed.tensor import DTensor, Shard, distribute_tensor
 
 from seqloom.parallel._door import Axis
 
+_NUMBERS = itertools.count()
+
 
 def shard(objective: nn.Module, blocks: nn.Module, axis: Axis) -> nn.Module:
     """Share out an objective's parameters over an axis: each block's are gathered while it computes, the rest once.
@@ -24,7 +27,9 @@ def shard(objective: nn.Module, blocks: nn.Module, axis: Axis) -> nn.Module:
     """
     device = next(objective.parameters()).device.type
     with unset_fake_temporarily():  # a mesh looks at its numbers, also where tensors have none
-        mesh = DeviceMesh.from_group(axis.group, device, mesh_dim_names=(axis.name,))
+        # Numbered: torch keeps what it found out about a mesh for all that equal it, and one of another group (a plan
+        # that was played before, as another process) would equal it but for its place.
+        mesh = DeviceMesh.from_group(axis.group, device, mesh_dim_names=(f"{axis.name} {next(_NUMBERS)}",))
     marks = {name: getattr(p, "summed_along", ()) for name, p in objective.named_parameters()}
     for block in blocks.children():
         fully_shard(block, mesh=mesh)

@@ -1,14 +1,18 @@
 """A plan checked without its machines: all processes call alike, what is sent is awaited, what is wrong is found."""
 
 import pytest
+import torch
+from ranks import on_ranks
 
 from seqloom.core.registry import catalog
 from seqloom.core.spec import resolve
 from seqloom.lab.planner import candidates
 from seqloom.lab.scale import suited
+from seqloom.model.model import ModelSpec
 from seqloom.parallel import pipeline
+from seqloom.parallel._door import local
 from seqloom.parallel.check import Checked, check
-from seqloom.parallel.layout import why_not
+from seqloom.parallel.layout import Layout, why_not
 from seqloom.parallel.plan import Plan
 from seqloom.zoo.architecture import Architecture
 
@@ -73,3 +77,19 @@ def test_a_plan_that_does_not_suit_is_refused_with_its_reasons() -> None:
     spec, _ = suited(resolve(Architecture, {"name": "gru", "layers": 2}), Plan(), 4000, 16)
     with pytest.raises(ValueError, match="leaves stages without a block"):
         check(spec, Plan(pipeline=5))
+
+
+def loads_its_half(spec: ModelSpec) -> bool:
+    """Whether a parameter that is shared out has this process's half of the numbers it is given."""
+    model = spec.build(0)
+    whole = {name: torch.randn_like(p) for name, p in model.named_parameters()}
+    layout = Layout(Plan(data=2, sharded=True), model)
+    layout.load(whole)
+    mine = layout.mesh.replicas.index
+    return all(torch.equal(local(layout.parameters[name]), whole[name].chunk(2)[mine]) for name in whole)
+
+
+def test_a_check_leaves_nothing_behind_that_a_run_would_take_for_its_own() -> None:
+    spec, _ = suited(resolve(Architecture, {"name": "gru", "layers": 4}), Plan(tensor=2), 30_000, 16)
+    check(spec, Plan(data=2, sharded=True))
+    assert on_ranks(2, loads_its_half, spec) == [True, True]
