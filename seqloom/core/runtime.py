@@ -73,6 +73,36 @@ def worker_environment(worker: Worker, loopback: str) -> dict[str, str]:
     }
 
 
+def talk_towards(address: str) -> None:
+    """Let gloo talk through the interface that reaches an address of another machine, unless the user chose one.
+
+    By itself it takes the one that the host's own name stands for, which many systems let be the loopback: two machines
+    would then each wait for the other at home. Nothing is sent, and nothing changes where no interface is found (Linux
+    and IPv4 alone are asked).
+    """
+    name = None if "GLOO_SOCKET_IFNAME" in os.environ else _interface(address)
+    if name is not None:
+        os.environ["GLOO_SOCKET_IFNAME"] = name
+
+
+def _interface(address: str) -> str | None:
+    import socket
+    import struct
+
+    with contextlib.suppress(ImportError, OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        import fcntl
+
+        probe.connect((address, 9))  # of a datagram socket: chooses the way, sends nothing
+        own = probe.getsockname()[0]
+        for _, name in socket.if_nameindex():
+            with contextlib.suppress(OSError):  # an interface without an address
+                asked = struct.pack("256s", name.encode()[:15])
+                held = fcntl.ioctl(probe.fileno(), 0x8915, asked)[20:24]  # SIOCGIFADDR
+                if socket.inet_ntoa(held) == own and not own.startswith("127."):
+                    return name
+    return None
+
+
 def end_with_parent() -> None:
     """Ask the system to send SIGTERM when the process that started this one ends (Linux; elsewhere nothing happens)."""
     import ctypes

@@ -80,7 +80,7 @@ class Sent(NamedTuple):
 
 
 def count(spec: ModelSpec, plan: Plan, batch: int, length: int) -> Sent:
-    """Count what a step under a plan sends and holds: the first, second and last place of its axes are played.
+    """Count what a step under a plan sends and holds: the places that differ along its axes are played.
 
     A nonlinear recurrence in columns sends at every step and would be played step by step. Two short lengths are, and
     messages go on to grow as from one to the other, which is exact; as many tokens in more and shorter rows tell the

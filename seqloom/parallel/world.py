@@ -46,6 +46,8 @@ def joined(plan: Plan) -> Generator[None, None, None]:
         return
     if torch.cuda.is_available():
         torch.cuda.set_device(here.local % torch.cuda.device_count())
+    if not here.store:
+        runtime.talk_towards(here.address)
     store: Any = FileStore(here.store, here.workers) if here.store else _torchrun_store(here)
     turn = f"{here.attempt}/{next(_JOINS)}"  # addresses of an earlier group in the same store are dead
     _meet(store, here, turn, JOIN_S)

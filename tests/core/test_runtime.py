@@ -101,3 +101,12 @@ def test_freed_memory_stays_unless_the_user_says_otherwise(given):
     if not given and kept == "False":
         pytest.skip("the C library is not glibc")
     assert kept == stays == str(not given)
+
+
+def test_gloo_talks_where_the_user_says_and_not_through_the_loopback_of_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GLOO_SOCKET_IFNAME", "mine")
+    runtime.talk_towards("10.0.0.1")
+    assert os.environ["GLOO_SOCKET_IFNAME"] == "mine"
+    monkeypatch.delenv("GLOO_SOCKET_IFNAME")
+    runtime.talk_towards("127.0.0.1")
+    assert "GLOO_SOCKET_IFNAME" not in os.environ
