@@ -3,12 +3,12 @@
 from pathlib import Path
 from typing import Any
 
-from seqloom.cli_options import Given, TimeText, split_names
+from seqloom.cli_options import Given, OnFlag, TimeText, split_names
 from seqloom.cli_output import Answer, Workers, number, table
+from seqloom.cli_plan_tables import decoded, predictions, scaled
 from seqloom.cli_train import architecture
 from seqloom.core import runtime
 
-_SHOWN = 12  # plans of a table
 _CHECKED = 100_000  # parameters of the model that a check runs; a small one shows the same
 
 
@@ -23,11 +23,12 @@ def scale(
     vocabulary: int = 256,
     budget: TimeText = "60s",
     weak: bool = False,
+    predict: OnFlag = True,
     out: Path | None = None,
     seed: int = 0,
     given: Given,
 ) -> Answer | Workers:
-    """Time training steps under plans, beside one process and what the machine allows as many independent processes.
+    """Time training steps under plans, beside one process, a prediction, and what as many independent processes reach.
 
     Parameters
     ----------
@@ -46,9 +47,11 @@ def scale(
     vocabulary
         tokens
     budget
-        wall time of all measuring, e.g. 60s, 5m
+        wall time of all rounds, e.g. 60s, 5m; what predictions are made from takes up to as much again
     weak
         let the batch or the length grow with the plan, instead of sharing it out
+    predict
+        say before the rounds what each plan should reach, from shorter steps here, as seqloom plan does
     out
         a folder that is not there yet, for the ledger of the rows and a picture, scale.svg
     seed
@@ -91,14 +94,16 @@ def scale(
             vocabulary=vocabulary,
             budget_s=budget_s,
             weak=weak,
+            predicted=predict,
             ledger=Ledger(out / LEDGER if out is not None else None) if first else None,
             progress=board.say if first else None,
             seed=seed,
         )
-    cases = by_case(rows)
+    cases, facts = by_case(rows), describe(runtime.device()).facts()
+    data, text = {"machine": facts, "rows": cases}, scaled(cases)
     if first and out is not None and any("speedup" in case for case in cases):
         (out / "scale.svg").write_text(figure(cases), encoding="utf-8")
-    return Answer({"machine": describe(runtime.device()).facts(), "rows": cases}, _table(cases))
+    return Answer(data, text)
 
 
 def plan(
@@ -194,45 +199,7 @@ def plan(
         "machine": {**to_data(cluster), **fit},
     }
     basis = "from the rates of a described machine" if not here else "from shorter steps of this model here"
-    return Answer(data, (_decoded if decode else _predictions)(rows, basis))
-
-
-def _decoded(rows: list[dict[str, Any]], basis: str) -> str:
-    """Return what a token takes, by replicas."""
-    header = ["replicas", "a token", "from", "to", "tokens a second", "memory", "limit"]
-    lines = [
-        [
-            str(row["processes"]), *(number(row[name], "s") for name in ("step_s", "low", "high")),
-            number(row["tokens_per_s"]), number(row["memory_bytes"], "bytes"),
-            "; ".join(row["why_not"]) or row["limit"],
-        ]
-        for row in rows
-    ]  # fmt: skip
-    return f"Predicted, {basis}; not measured. Rows are shared out over replicas.\n{table(header, lines)}"
-
-
-def _predictions(rows: list[dict[str, Any]], basis: str) -> str:
-    """Return the plans that can be, in words, and how many cannot."""
-    header = ["plan", "processes", "step", "from", "to", "memory", "bubble", "calls", "sent", "at the door", "limit"]
-    lines = [
-        [
-            row["plan"], str(row["processes"]), number(row["step_s"], "s"), number(row["low"], "s"),
-            number(row["high"], "s"), number(row["memory_bytes"], "bytes"), f"{row['bubble']:.0%}",
-            *(("", "") if row["messages"] is None else (number(row["messages"]), number(row["sent_bytes"], "bytes"))),
-            number(row["message_s"], "s"), row["limit"],
-        ]
-        for row in rows
-        if not row["why_not"]
-    ]  # fmt: skip
-    refused = [row for row in rows if row["why_not"]]
-    told = [f"Predicted, {basis}; not measured.", table(header, lines[:_SHOWN])]
-    if any(row["messages"] is None for row in rows if not row["why_not"]):
-        told.append("Calls and bytes are counted, and memory; where there are none, memory is estimated.")
-    if len(lines) > _SHOWN:
-        told.append(f"... and {len(lines) - _SHOWN} slower ones, all in --json")
-    if refused:
-        told.append(f"{len(refused)} plans cannot be, e.g. {refused[0]['plan']}: {refused[0]['why_not'][0]}")
-    return "\n".join(told)
+    return Answer(data, (decoded if decode else predictions)(rows, basis))
 
 
 def _checked(text: str, asked: Any, said_layers: bool) -> Answer:
@@ -269,23 +236,3 @@ def _checked(text: str, asked: Any, said_layers: bool) -> Answer:
     size = f"{count_parameters(spec):,} parameters, {ROWS} rows of {STEPS} tokens a process"
     lines += ["", f"What the process that sends most sends in a step of a small one ({size}):", table(header, rows)]
     return Answer(data, "\n".join(lines))
-
-
-def _table(cases: list[dict[str, Any]]) -> str:
-    told = ("model", "plan", "step", "one process", "speed-up", "ceiling", "of ceiling", "at the door")
-    header = [*told, "messages", "sent"]
-    lines, skipped = [], []
-    for case in cases:
-        if "reason" in case:
-            skipped.append(f"{case['model']} under {case['plan']}: {case['reason']}")
-            continue
-        low, high = case["speedup_interval"]
-        lines.append(
-            [
-                str(case["model"]), str(case["plan"]), number(case["step_s"], "s"), number(case["one_process_s"], "s"),
-                f"{case['speedup']:.2f} ({low:.2f} – {high:.2f})", f"{case['ceiling']:.2f}",
-                f"{case['of_ceiling']:.0%}", f"{case['door_share']:.0%}", number(case["messages"]),
-                number(case["sent_bytes"], "bytes"),
-            ]
-        )  # fmt: skip
-    return "\n".join([table(header, lines), *skipped])

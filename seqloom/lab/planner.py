@@ -160,7 +160,11 @@ def _predicted(model: Any, plan: Plan, batch: int, length: int, cluster: Cluster
 
 
 class _Rank:
-    """The part of the busiest process of a plan: the last stage, the last stretch of time."""
+    """What the busiest process of a plan has at most: the last stretch of time, and the largest stage.
+
+    The first stage has as many blocks as any, the last one the head: both are counted as if one process had them, which
+    is so of the last stage where the stages divide the blocks, and a little too much elsewhere.
+    """
 
     def __init__(self, model: Any, plan: Plan, batch: int, length: int, cluster: Cluster) -> None:
         self.plan, self.cluster = plan, cluster
@@ -174,7 +178,7 @@ class _Rank:
         every = list(model.backbone.blocks)
         self.blocks = [every[n] for n in stage(len(every), 0, plan.pipeline)]
         cost = sum((self._block(block, length) for block in self.blocks), Cost())
-        outside = _outside(model, self.rows, self.steps)  # the head, on the last stage
+        outside = _outside(model, self.rows, self.steps)  # the head, mostly
         inside = sum(p.numel() for block in self.blocks for p in block.parameters())
         words = plan.tensor if in_vocabulary(model, plan.tensor) else 1  # parts of the token vectors and logits
         outer = model.n_parameters - sum(p.numel() for b in every for p in b.parameters())

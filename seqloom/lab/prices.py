@@ -1,6 +1,6 @@
 """Prices: what a training step of a model pays on this machine, fitted at small sizes, and what messages cost."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from time import perf_counter
 
@@ -23,7 +23,7 @@ from seqloom.train.learner import Learner, learner
 LEAST = 4  # sizes, whatever they take: as many as there are prices
 _ROWS, _STEPS = (1, 2, 8), (16, 4, 2)  # a batch's rows and a row's steps are divided by these: what is measured
 _SMALL = tuple((rows, steps) for steps in (4, 16, 64) for rows in (1, 4))  # where that gives too few sizes
-_TRIED = tuple(
+PAIRS = tuple(  # a plan of each kind
     Plan(timeout_s=600, **axes)  # type: ignore[arg-type]
     for axes in (
         {"data": 2},
@@ -108,9 +108,9 @@ def non_negative(asked: np.ndarray, taken: np.ndarray) -> np.ndarray:
 
 
 def measured(spec: ModelSpec, world: Axis, devices: int) -> Cluster:
-    """Return this machine as a cluster of so many devices, each a process of one thread; called by two processes.
+    """Return this machine as a cluster of so many devices, each a process of one thread; called by all of an axis.
 
-    Measured are the links between processes here, and how much slower a step is when both compute.
+    Measured are the links between the processes of the axis, and how much slower a step is when all of them compute.
     """
     step = Step(Learner(spec.build(0), Optimizer(learning_rate=RATE)), spec, 1, 64)
     step()
@@ -119,7 +119,8 @@ def measured(spec: ModelSpec, world: Axis, devices: int) -> Cluster:
     latency_s = seconds(lambda: world.sum(short), 50)
     long_s = seconds(lambda: world.sum(long), 7)
     alone = seconds(step if world.index == 0 else int, 5)
-    both = seconds(step, 5)
+    every = seconds(step, 5)
+    rounds = 2 * (world.size - 1)  # of a sum, as a ring does it
     return Cluster(
         name="this",
         devices=devices,
@@ -127,26 +128,38 @@ def measured(spec: ModelSpec, world: Axis, devices: int) -> Cluster:
         flops_per_s=1.0,  # the prices are fitted, so rates do not count
         bytes_per_s=1.0,
         step_s=1.0,
-        link_s=latency_s / 2,  # a sum over two goes there and back
-        link_bytes_per_s=_MESSAGE / max(long_s - latency_s, 1e-9),
+        link_s=latency_s / rounds,
+        link_bytes_per_s=rounds / world.size * _MESSAGE / max(long_s - latency_s, 1e-9),
         overlaps=runtime.device().type == "cuda",
-        crowding=max(both / alone, 1.0) if world.index == 0 else 1.0,
+        crowding=max(every / alone, 1.0) if world.index == 0 else 1.0,
     )
 
 
-def tried(spec: ModelSpec, world: Axis, batch: int, length: int) -> Tries:
-    """Return, for each kind of plan that suits a model, what steps of two processes took at two shorter lengths.
+def tried(
+    spec: ModelSpec, world: Axis, batch: int, length: int, plans: Sequence[Plan] = PAIRS, long_s: float = _LONG_S
+) -> Tries:
+    """Return, for each plan that suits a model, what steps under it took at two lengths, shorter than what is asked.
 
-    Called by both; rows have an eighth and half of the steps that are asked about, and fewer where a step takes long.
+    Called by all processes of the plans. The longer of the two grows fourfold from 8 steps of a row to half of those
+    that are asked about, while such a step of one process should take less than `long_s`; the other is a quarter of it,
+    8 at least.
+
+    Args:
+        spec: the model.
+        world: the processes.
+        batch: rows of a step, of all replicas together.
+        length: steps of a row that are asked about.
+        plans: to try; one of each kind for two processes, where none are given.
+        long_s: seconds of a step, above which rows do not become longer.
     """
     settings = Optimizer(learning_rate=RATE)
     alone, steps = Learner(spec.build(0), settings), _SHORT
-    while steps < length // 2 and 4 * _told(world, _seconds(world, Step(alone, spec, batch, steps), 1)) < _LONG_S:
+    while steps < length // 2 and 4 * _told(world, _seconds(world, Step(alone, spec, batch, steps), 1)) < long_s:
         steps = min(4 * steps, length // 2)
     with torch.device("meta"):
-        plans = [plan for plan in _TRIED if not why_not(plan, spec.build(0))]
+        suited = [plan for plan in plans if not why_not(plan, spec.build(0))]
     found: Tries = {}
-    for plan in plans if batch > 1 else []:
+    for plan in suited if batch > 1 else []:
         learns = learner(spec.build(0), lambda: spec.build(0), settings, plan)
         for each in sorted({max(steps // 4, _SHORT), steps}):
             step = Step(learns, spec, batch, each)
@@ -157,7 +170,10 @@ def tried(spec: ModelSpec, world: Axis, batch: int, length: int) -> Tries:
 
 
 def corrected(prices: Prices, spec: ModelSpec, batch: int, cluster: Cluster, taken: Tries) -> Prices:
-    """Return prices that know what plans of two processes took beside what was told of them: a + b times as long."""
+    """Return prices that know what plans took beside what was told of them: a + b times as long.
+
+    The line of a plan of several axes stands under the first of its kinds.
+    """
     lines: list[tuple[str, float, float]] = []
     for plan, points in taken.items():
         told = np.array([predict(spec, [plan], batch, steps, cluster, prices)[0].step_s for steps, _ in points])
@@ -172,7 +188,7 @@ def corrected(prices: Prices, spec: ModelSpec, batch: int, cluster: Cluster, tak
 
 
 def _seconds(world: Axis, call: Callable[[], object], rounds: int) -> float:
-    """Return the median seconds of a call that both processes begin together."""
+    """Return the median seconds of a call that all processes begin together."""
     found: list[float] = []
     for _ in range(rounds):
         world.meet()

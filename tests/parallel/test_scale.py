@@ -1,4 +1,4 @@
-"""Scale: rows of one step beside one process and the ceiling, the same on all processes, and plans that do not suit."""
+"""Scale: rows of one step beside one process, the ceiling and a prediction, plans that do not suit, and the picture."""
 
 from typing import Any
 from xml.etree import ElementTree
@@ -7,8 +7,10 @@ import pytest
 from ranks import on_ranks
 
 from seqloom.core.spec import resolve
+from seqloom.lab.planner import Prediction
 from seqloom.lab.scale import by_case, scale, suited
 from seqloom.lab.scale_figure import figure
+from seqloom.lab.scale_prediction import Told
 from seqloom.parallel.plan import Plan
 from seqloom.zoo.architecture import Architecture
 
@@ -19,8 +21,11 @@ def named(*names: str) -> dict[str, Architecture]:
     return {name: resolve(Architecture, {"name": name, "layers": 2}) for name in names}
 
 
-def measured(models: dict[str, Architecture], plans: list[Plan], weak: bool = False) -> list[dict[str, Any]]:
-    return by_case(scale(models, plans, batch=4, length=8, parameters=4000, vocabulary=16, budget_s=1e-3, weak=weak))
+def measured(
+    models: dict[str, Architecture], plans: list[Plan], weak: bool = False, predicted: bool = False
+) -> list[dict[str, Any]]:
+    sizes = {"batch": 4, "length": 8, "parameters": 4000, "vocabulary": 16}
+    return by_case(scale(models, plans, **sizes, budget_s=1e-3, weak=weak, predicted=predicted))
 
 
 def test_each_model_and_plan_has_its_figures() -> None:
@@ -32,9 +37,28 @@ def test_each_model_and_plan_has_its_figures() -> None:
     for case, other in zip(first, second, strict=True):
         assert min(case["step_s"], case["one_process_s"], case["speedup"], case["ceiling"], case["of_ceiling"]) > 0
         assert case["efficiency"] == pytest.approx(case["speedup"] / 2)
-        assert 0 <= case["door_share"] < 1
+        assert 0 <= case["door_share"] < 1 and 0 < case["data_share"] < 1
+        assert case["compute_share"] + case["door_share"] + case["data_share"] == pytest.approx(1)
+        assert case["ideal"] == 2 and "predicted_speedup" not in case
         assert case["messages"] > 0 and case["sent_bytes"] > 0
         assert case["parameters"] == other["parameters"]
+
+
+def test_what_is_predicted_stands_beside_what_is_measured_alike_on_all_processes() -> None:
+    (first,), (second,) = on_ranks(2, measured, named("gru"), [Plan(pipeline=2)], False, True)
+    told = ("predicted_step_s", "predicted_speedup")
+    for name in told:
+        low, high = first[f"{name}_interval"]
+        assert 0 < low < first[name] < high and first[name] == second[name]
+    assert first["predicted_bubble_share"] == pytest.approx(1 / 5)  # of 4 parts and 2 stages
+    assert first["step_s"] > 0 and first["step_s"] != first["predicted_step_s"]
+
+
+def test_a_speed_up_is_of_what_is_predicted_for_both() -> None:
+    one = Prediction("data=1", 1, 8.0, 7.0, 9.0, None, None, None, None, [])
+    two = one._replace(plan="data=2", processes=2, step_s=5.0, low=4.0, high=10.0)
+    assert Told(one, two).speedup(1) == pytest.approx((1.6, 0.8, 2.0))
+    assert Told(one, two).speedup(2) == pytest.approx((3.2, 1.6, 4.0))
 
 
 def test_data_parallel_sends_each_gradient_once() -> None:
@@ -46,7 +70,7 @@ def test_data_parallel_sends_each_gradient_once() -> None:
 
 def test_a_plan_that_does_not_suit_is_told_and_not_measured() -> None:
     for cases in on_ranks(2, measured, named("gru"), [Plan(tensor=2), Plan(pipeline=2)], True):
-        assert all("take data or sequence" in case["reason"] and "step_s" not in case for case in cases)
+        assert all("take data or sequence" in case["skipped"] and "step_s" not in case for case in cases)
 
 
 def test_a_width_is_found_that_the_plan_divides() -> None:
@@ -56,15 +80,14 @@ def test_a_width_is_found_that_the_plan_divides() -> None:
 
 def test_the_picture_shows_every_measured_case_and_is_whole() -> None:
     case = {"family": "recurrent", "processes": 2, "speedup": 1.5, "speedup_interval": [1.4, 1.7], "ceiling": 1.9}
-    drawn = figure(
-        [{**case, "model": "gru", "plan": "data=2"}, {**case, "model": "a<b", "plan": "tensor=2"}, {"reason": ""}]
-    )
-    assert [text.text for text in ElementTree.fromstring(drawn).iter(f"{SVG}text") if "=" in (text.text or "")] == [
-        "gru, data=2",
-        "a<b, tensor=2",
-    ]
+    told = {**case, "model": "a<b", "plan": "tensor=2", "predicted_speedup": 1.25}
+    drawn = ElementTree.fromstring(figure([{**case, "model": "gru", "plan": "data=2"}, told, {"skipped": ""}]))
+    names = [text.text for text in drawn.iter(f"{SVG}text") if "=" in (text.text or "")]
+    assert names == ["GRU, data=2", "a<b, tensor=2"]
+    tips = [tip.text for tip in drawn.iter(f"{SVG}title")]
+    assert tips.count("predicted: 1.25") == 1 and tips.count("ceiling: 1.90") == 2 and "ideal: 2" in tips
     with pytest.raises(ValueError, match="nothing to draw"):
-        figure([{"reason": "it does not suit"}])
+        figure([{"skipped": "it does not suit"}])
 
 
 def test_nothing_to_measure_is_refused() -> None:
