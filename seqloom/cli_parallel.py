@@ -1,5 +1,7 @@
 """The verbs on plans: scale, plan."""
 
+import shlex
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +55,7 @@ def scale(
     predict
         say before the rounds what each plan should reach, from shorter steps here, as seqloom plan does
     out
-        a folder that is not there yet, for the ledger of the rows and a picture, scale.svg
+        a folder that is not there yet, for the ledger of the rows, a report.html and its picture, scale.svg
     seed
         of weights and tokens
     """
@@ -74,13 +76,14 @@ def scale(
     architectures = {name: architecture(name, given.model) for name in split_names(models)}
     if runtime.worker().workers == 1:
         return Workers(counts[0], restarts=0)
+    from seqloom.lab.report_scale import write
     from seqloom.lab.scale import by_case
     from seqloom.lab.scale import scale as run
     from seqloom.lab.scale_figure import figure
-    from seqloom.measure.ledger import Ledger
-    from seqloom.measure.machine import describe
+    from seqloom.measure.ledger import Ledger, now
+    from seqloom.measure.machine import describe, versions
     from seqloom.parallel.world import joined, naming_the_lost
-    from seqloom.train.directory import LEDGER
+    from seqloom.train.directory import LEDGER, REPORT
     from seqloom.train.progress import Board
 
     first = runtime.worker().first
@@ -103,6 +106,9 @@ def scale(
     data, text = {"machine": facts, "rows": cases}, scaled(cases)
     if first and out is not None and any("speedup" in case for case in cases):
         (out / "scale.svg").write_text(figure(cases), encoding="utf-8")
+        write(out / REPORT, cases, facts, shlex.join(["seqloom", *sys.argv[1:]]), now(), versions())
+        data["report"] = str(out / REPORT)
+        text += f"\n\nReport: {out / REPORT}"
     return Answer(data, text)
 
 

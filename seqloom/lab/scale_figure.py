@@ -63,7 +63,7 @@ def _drawn(rows: Sequence[dict[str, Any]], name: str, narrow: bool = False, alon
     high = _TALL if narrow else _ROW
     left = 14 if narrow else min(max(map(len, names)) * CHARACTER + 12, 380)
     d = Drawing(
-        340 if narrow else left + 560, 40 + high * len(rows) + 40 * alone, left=left, right=44, top=10,
+        340 if narrow else left + 560, 40 + high * len(rows) + 40 * alone, left=left, right=54, top=10,
         bottom=30 + 40 * alone,
     )  # fmt: skip
     if alone:
@@ -71,8 +71,9 @@ def _drawn(rows: Sequence[dict[str, Any]], name: str, narrow: bool = False, alon
         d.parts.append(f'<style>{style}</style><rect width="100%" height="100%" fill="#fff"/>')
     most = max(max(case["speedup_interval"][1], case["ceiling"], case.get("predicted_speedup", 0)) for case in rows)
     x = Scale(0.0, min(max(processes, most), 2.0 * processes) * 1.02, *d.x_range)
-    every = max(1, processes // 8)
-    d.axes(x, Scale(0.0, 1.0, *d.y_range), [(n, f"{n}") for n in range(0, processes + 1, every)], [])
+    whole = int(x.high)
+    marked = range(0, whole + 1, max(1, whole // 8))
+    d.axes(x, Scale(0.0, 1.0, *d.y_range), [(n, f"{n}") for n in marked], [])
     bottom = d.height - d.bottom
     d.group("one", f'<path d="M{x(1):.1f} {d.top}V{bottom}"/>', "one process")
     d.group("one", f'<path d="M{x(processes):.1f} {d.top}V{bottom}"/>', f"ideal: {processes}")
@@ -104,4 +105,4 @@ def _case(d: Drawing, x: Scale, at: float, case: dict[str, Any], told: str) -> N
         predicted = x(case["predicted_speedup"])
         mark = shape(style.family, predicted, at + 9, 4.6)
         d.group(f"{style.css} hollow", mark, f"predicted: {case['predicted_speedup']:.2f}")
-    d.text(d.x_range[1] + 8, at + 14, said, css="lab")
+    d.text(d.x_range[1] + 18, at + 14, said, css="lab")
