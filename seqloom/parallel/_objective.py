@@ -7,15 +7,16 @@ from torch import Tensor, nn
 
 from seqloom.core.types import IGNORED, Where, fresh_place, locate
 from seqloom.model.mixer import Memory
-from seqloom.parallel._door import Mesh, gathered
-from seqloom.parallel._vocabulary import TokensInParts
+from seqloom.parallel._door import Axis, Mesh, gathered
+from seqloom.parallel._norms import all_steps, own_steps
+from seqloom.parallel._vocabulary import LogitsInParts, TokensInParts
 from seqloom.parallel.pipeline import Cuts, through
 
 
 class Entered(NamedTuple):
     """Rows on their way into the backbone."""
 
-    x: Tensor  # (B, T / P, D) this process's stretch of time
+    x: Tensor  # (B, T / P, D) this process's stretch of time; with sequence_norms its stretch of that
     place: Where  # of its steps
     segment: Tensor | None  # (B, T)
     target: Tensor  # as the head wants it, of all steps
@@ -60,6 +61,11 @@ class Objective(nn.Module):
         loss = self.loss(model.backbone.norm(y), entered, weight)
         return loss + anchor * 0.0, loss.detach()
 
+    @property
+    def between(self) -> Axis | None:
+        """Return the axis over which what stands between layers is cut along time; None: it is not."""
+        return self.mesh["tensor"] if self.mesh.plan.sequence_norms else None
+
     def memory(self, batch: Any) -> Memory | None:
         """Return what an encoder makes of a batch's source; None without one."""
         model: Any = self.model
@@ -70,13 +76,15 @@ class Objective(nn.Module):
         model: Any = self.model
         axis = self.mesh["sequence"]
         x, segment = model.frontend(batch.inputs, batch.segment)
-        x, segment, target = _padded(x, segment, batch.target, axis.size, model.head.scope)
+        between = self.between
+        parts = axis.size * (between.size if between else 1)
+        x, segment, target = _padded(x, segment, batch.target, parts, model.head.scope)
         where, _ = locate(segment, fresh_place(x.shape[0], x.device), x.shape[0], x.shape[1])
         x = model.frontend.place(x, where)
         steps = x.shape[1] // axis.size
         mine = slice(axis.index * steps, (axis.index + 1) * steps)
         x, place = (x, where) if axis.size == 1 else (x[:, mine], where.select(mine))
-        return Entered(x, place, segment, target, mine)
+        return Entered(own_steps(x, between) if between else x, place, segment, target, mine)
 
     def _table(self) -> Tensor | None:
         """Return the token vectors for a tied head: those that are here."""
@@ -92,6 +100,8 @@ class Objective(nn.Module):
         model: Any = self.model
         axis = self.mesh["sequence"]
         _, _, segment, target, mine = entered
+        if self.between and not isinstance(model.head, LogitsInParts):
+            y = all_steps(y, self.between)
         if axis.size == 1 or model.head.scope != "step":
             whole = y if axis.size == 1 else gathered(y, axis).transpose(0, 1).flatten(1, 2)
             output = model.head(whole, segment, self._table())

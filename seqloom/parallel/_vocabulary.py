@@ -53,15 +53,21 @@ class TokensInParts(nn.Module):
 
 
 class LogitsInParts(nn.Module):
-    """A head whose logits (B, T, V / P) are this process's part."""
+    """A head whose logits (B, T, V / P) are this process's part.
+
+    Args:
+        inner: the head, with its part of the parameters.
+        axis: along which the vocabulary is cut.
+    """
 
     def __init__(self, inner: NextTokenHead, axis: Axis) -> None:
         super().__init__()
         self.inner, self.axis, self.scope = inner, axis, inner.scope
+        self.enter = copied  # what vectors pass on their way to the logits' parts
 
     def forward(self, x: Tensor, segment: Tensor | None, table: Tensor | None = None) -> Tensor:
         """Map (B, T, D) to this process's logits; `table` is its part of the token vectors."""
-        x = copied(self.inner.vectors(x), self.axis)
+        x = self.enter(self.inner.vectors(x), self.axis)
         weight = table if self.inner.project is None else self.inner.project.weight
         assert weight is not None
         return F.linear(x, weight, self.inner.bias)

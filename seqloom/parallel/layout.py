@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from seqloom.core import registry
 from seqloom.model.mixer import Cut
 from seqloom.parallel._door import Axis, Mesh, is_shared_out, local, sum_marked
+from seqloom.parallel._norms import cut_norms
 from seqloom.parallel._objective import Objective
 from seqloom.parallel._vocabulary import in_vocabulary
 from seqloom.parallel.data import replicated, sum_gradients
@@ -50,6 +51,8 @@ class Layout:
         for axis in _ORDER:
             if self.mesh[axis].size > 1:
                 strategy(axis, plan).apply(model, self.mesh[axis])
+        if plan.sequence_norms:
+            cut_norms(model, self.mesh["tensor"])  # last: around what lets states cross cuts of time
         self.parameters = {_WRAPPED.sub("", name): part for name, part in model.named_parameters()}
         self._held = self._owners()
         objective = Objective(model, self.mesh, plan.parts, plan.cuts)

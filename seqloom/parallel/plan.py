@@ -25,6 +25,7 @@ class Plan(Spec):
     )  # pipeline: groups of rows, or stretches of time, that follow each other
     cuts: Literal["rows", "time"] = "rows"  # pipeline: which of the two; time for stacks of causal layers
     schedule: Schedule = "gpipe"  # pipeline: in which order a stage takes parts, forward and back
+    sequence_norms: bool = False  # tensor: norms, dropout and sums between layers in stretches of time: less memory
     ring: bool = False  # sequence: keys and values of attention go round and are not gathered: less memory
     bucket_mb: float = pydantic.Field(default=4.0, gt=0)  # data: gradients that are sent together
     bf16_gradients: bool = False  # data: send gradients in bfloat16
@@ -75,6 +76,10 @@ class Plan(Spec):
                     f"{axis}={degree} needs the strategy '{axis}', which this version does not have "
                     f"(strategies: {have}); take {axis}=1"
                 )
+        if self.sequence_norms and self.tensor == 1:
+            reasons.append(
+                "sequence_norms: norms are cut over the axis tensor; take tensor=2 or more, or no sequence_norms"
+            )
         if self.ring and self.sequence == 1:
             reasons.append("ring: keys and values go round an axis of time; take sequence=2 or more, or no ring")
         if self.schedule != "gpipe" and self.pipeline == 1:

@@ -22,12 +22,13 @@ class TensorParallel(Strategy):
     Each mixer says itself how its parameters may be cut. A layer sums once on the way forward and once on the way
     back; a nonlinear recurrence also gathers its hidden units at every step, which pays only where a step's products
     take much longer than a message. Token vectors and logits are cut along the vocabulary where the degree divides it.
+    With `sequence_norms` what stands between the layers is cut along time (`_norms.py`).
 
     Source: Shoeybi et al. 2019, arXiv 1909.08053.
     """
 
     def why_not(self, model: nn.Module, plan: Plan) -> list[str]:
-        """Return which widths the degree does not divide, and what would."""
+        """Return which widths the degree does not divide, and what would; and what norms in stretches go not with."""
         indivisible: dict[int, list[str]] = {}
         for name, module in model.named_modules():
             if not isinstance(module, SequenceMixer | ChannelMixer) or not (split := _split(module)):
@@ -36,11 +37,17 @@ class TensorParallel(Strategy):
                 how = split[parameter]
                 if isinstance(how, Cut) and (units := how.units(tensor.shape[how.dim])) % plan.tensor:
                     indivisible.setdefault(units, []).append(f"{name}.{parameter}")
-        return [
+        reasons = [
             f"tensor={plan.tensor} does not divide the {units} of {listed(names)}; take a divisor of {units}, or "
             "another --width or number of heads"
             for units, names in indivisible.items()
         ]
+        if plan.sequence_norms and plan.pipeline > 1 and plan.cuts == "time":
+            reasons.append(
+                "sequence_norms and a pipeline with cuts=time both cut time, and a stretch of one would have to go on "
+                "from parts of the other; take cuts=rows, or one of the two"
+            )
+        return reasons
 
     def apply(self, model: nn.Module, axis: Axis) -> None:
         """Cut the parameters of mixers and channel mixers, and sum what they answer; and cut the vocabulary."""
@@ -53,21 +60,28 @@ class TensorParallel(Strategy):
 
 
 class InParts(nn.Module):
-    """A mixer on its part of the parameters; the answers of all parts are summed."""
+    """A mixer on its part of the parameters; the answers of all parts are summed.
+
+    Where `partial` is set, by who sums them instead, x comes as it is and its gradient goes as it is.
+    """
 
     def __init__(self, inner: SequenceMixer | ChannelMixer, axis: Axis) -> None:
         super().__init__()
-        self.inner, self.axis = inner, axis
+        self.inner, self.axis, self.partial = inner, axis, False
         self.causal, self.reads, self.carry = (getattr(inner, name, None) for name in ("causal", "reads", "carry"))
 
     def forward(self, x: Tensor, *rest: Any) -> Any:
         """Map as the inner mixer does; x and the answer are the same on all of the axis."""
         rest = tuple(_shared(part, self.axis) for part in rest)
         with gathered_by(self._gather):
-            answer = self.inner(copied(x, self.axis), *rest)
-        if isinstance(answer, Tensor):
-            return summed(answer, self.axis)
-        return summed(answer[0], self.axis), answer[1]
+            answer = self.inner(self._entering(x), *rest)
+        return self._leaving(answer) if isinstance(answer, Tensor) else (self._leaving(answer[0]), answer[1])
+
+    def _entering(self, x: Tensor) -> Tensor:
+        return x if self.partial else copied(x, self.axis)
+
+    def _leaving(self, y: Tensor) -> Tensor:
+        return y if self.partial else summed(y, self.axis)
 
     def _gather(self, part: Tensor) -> Tensor:
         return torch.cat(gathered(part, self.axis).unbind(0), dim=1)
@@ -75,7 +89,7 @@ class InParts(nn.Module):
     def edge(self, x: Tensor, where: Where | None = None) -> State:
         """Return what summaries of this part must know of a stretch."""
         assert isinstance(self.inner, SequenceMixer)
-        return self.inner.edge(copied(x, self.axis), where)
+        return self.inner.edge(self._entering(x), where)
 
     def advance_edge(self, state: State, edge: State) -> State:
         """Return this part's state with what an edge tells."""
@@ -85,18 +99,18 @@ class InParts(nn.Module):
     def summary(self, x: Tensor, where: Where | None = None, before: State = FRESH) -> State:
         """Return what a stretch does to the rest of this part's state."""
         assert isinstance(self.inner, SequenceMixer)
-        return self.inner.summary(copied(x, self.axis), where, before)
+        return self.inner.summary(self._entering(x), where, before)
 
     def folded(self, x: Tensor, where: Where, before: State, tell: Callable[[State], State]) -> Tensor:
         """Mix a stretch as the inner mixer does; x and the answer are the same on all of the axis."""
         assert isinstance(self.inner, SequenceMixer)
         with gathered_by(self._gather):
-            return summed(self.inner.folded(copied(x, self.axis), where, before, tell), self.axis)
+            return self._leaving(self.inner.folded(self._entering(x), where, before, tell))
 
     def attended(self, x: Tensor, where: Where, attend: Callable[..., Tensor]) -> Tensor:
         """Mix a stretch as the inner attention does, whose heads are this process's."""
         inner: Any = self.inner
-        return summed(inner.attended(copied(x, self.axis), where, attend), self.axis)
+        return self._leaving(inner.attended(self._entering(x), where, attend))
 
     def advance(self, state: State, summary: State) -> State:
         """Return this part's state after a stretch."""
