@@ -1,16 +1,19 @@
 """Predicted against measured: steps, memory, messages and bytes under plans for two processes.
 
     python -m torch.distributed.run --standalone --nproc-per-node 2 benchmarks/prediction.py [--models lstm,transformer]
+        [--keep]
 
 For each model and size of it the links are measured and the prices fitted to shorter steps, as `seqloom plan` does;
 then steps at sizes that the fit has not seen are timed, all plans in turn within every round. The last line of output
 is one JSON document: the cases, and the mean and the worst relative errors. Quiet the machine first: what else runs is
-an error of the prediction.
+an error of the prediction. `--keep` writes the cases to the ledger from which `seqloom plan` tells how far it is off, in
+place of what the ledger had of this machine: let it be all of them.
 """
 
 import argparse
 import json
 import sys
+from pathlib import Path
 from time import perf_counter
 from typing import Any
 
@@ -21,9 +24,12 @@ from seqloom.core import runtime
 from seqloom.core.spec import resolve
 from seqloom.lab.planner import Prediction, Prices, predict
 from seqloom.lab.play import count, play
+from seqloom.lab.predictions import LEDGER, Case, keep, named
 from seqloom.lab.prices import corrected, fitted, measured, tried
 from seqloom.lab.scale import suited
 from seqloom.lab.steps import RATE, Step
+from seqloom.measure.ledger import now
+from seqloom.measure.machine import describe
 from seqloom.measure.memory import peak_live_bytes
 from seqloom.model.model import ModelSpec
 from seqloom.parallel._door import Axis, Mesh
@@ -93,7 +99,8 @@ def told(spec: ModelSpec, batch: int, length: int, cluster: Cluster, prices: Pri
 
 def cases(name: str, parameters: int) -> list[dict[str, Any]]:
     """Return the measured and predicted steps of a model at one size of it; empty on all but the first process."""
-    spec, reasons = suited(resolve(Architecture, {"name": name}), Plan(tensor=2), parameters, VOCABULARY)
+    architecture = resolve(Architecture, {"name": name})
+    spec, reasons = suited(architecture, Plan(tensor=2), parameters, VOCABULARY)
     if reasons:
         raise SystemExit("; ".join(reasons))
     first = runtime.worker().first
@@ -105,7 +112,7 @@ def cases(name: str, parameters: int) -> list[dict[str, Any]]:
             cluster = measured(spec, world, 2)
             taken = tried(spec, world, *size)
             if first:
-                prices = corrected(fitted(spec, *size), spec, size[0], cluster, taken)
+                prices = corrected(fitted(spec, *size), spec, cluster, taken)
                 predicted[size] = told(spec, *size, cluster, prices)
             steps[size] = timed(spec, world, *size)
     rows: list[dict[str, Any]] = []
@@ -115,10 +122,12 @@ def cases(name: str, parameters: int) -> list[dict[str, Any]]:
             mine, held = play(spec, plan, 0, *size), count(spec, plan, *size).memory_bytes
             rows.append(
                 {
-                    "model": name, "parameters": parameters, "batch": size[0], "length": size[1], "plan": str(plan),
+                    "model": name, "family": architecture.family, "parameters": parameters, "batch": size[0], "length": size[1],
+                    "plan": str(plan),
                     "measured_s": taken["step_s"], "predicted_s": one.step_s,
                     "error": (one.step_s or 0.0) / taken["step_s"] - 1,
                     "inside": (one.low or 0.0) <= taken["step_s"] <= (one.high or 0.0),
+                    "measured_bytes": taken["memory_bytes"], "predicted_bytes": held,
                     "memory_error": held / taken["memory_bytes"] - 1,
                     "sent_as_told": (mine.messages, mine.sent_bytes) == (taken["calls"], taken["sent_bytes"]),
                 }
@@ -130,6 +139,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--models", default=MODELS)
     parser.add_argument("--parameters", default=",".join(map(str, PARAMETERS)))
+    parser.add_argument(
+        "--keep", nargs="?", const=LEDGER, type=Path, help="write the cases to the ledger, or to a file"
+    )
     given = parser.parse_args()
     runtime.keep_memory()  # as the command line does
     rows: list[dict[str, Any]] = []
@@ -144,6 +156,10 @@ def main() -> None:
                 )  # fmt: skip
     if not rows:
         return
+    if given.keep is not None:
+        about = {"machine": named(describe(runtime.device())), "time": now()}
+        fields = Case.__dataclass_fields__.keys() - about.keys()
+        keep([resolve(Case, {**{name: row[name] for name in fields}, **about}) for row in rows], given.keep)
     errors, memory = (np.abs([row[name] for row in rows]) for name in ("error", "memory_error"))
     summary = {
         "cases": len(rows),

@@ -160,8 +160,10 @@ def plan(
     from seqloom.lab.planner import candidates, described, predict
     from seqloom.lab.planner_decoding import decoding
     from seqloom.lab.play import counted
+    from seqloom.lab.predictions import band, named, read
     from seqloom.lab.prices import Tries, corrected, fitted, kept_bytes, measured, tried
     from seqloom.parallel._door import Mesh
+    from seqloom.measure.machine import describe
     from seqloom.parallel.cluster import read_cluster
     from seqloom.parallel.plan import Plan
     from seqloom.parallel.world import joined, naming_the_lost
@@ -189,10 +191,11 @@ def plan(
             found = decoding(spec, batch, length, cluster, measured=here)
         else:
             prices = fitted(spec, batch, length) if here else described(cluster, *kept_bytes(spec))
-            prices = corrected(prices, spec, batch, cluster, taken)
+            prices = corrected(prices, spec, cluster, taken)
             plans = list(candidates(count, causal=asked.needs != "future"))
             found = counted(spec, predict(spec, plans, batch, length, cluster, prices), batch, length, cluster)
             fit = {"fitted_steps": prices.points, "fit_error": prices.error}
+    told = band(read(), named(describe(runtime.device()))) if here and not decode else band([], cluster.name)
     rows = [each._asdict() for each in found]
     if decode:
         rows = [{**row, "tokens_per_s": batch / row["step_s"]} for row in rows]
@@ -203,9 +206,10 @@ def plan(
         "batch": batch,
         "length": length,
         "machine": {**to_data(cluster), **fit},
+        "error_band": told._asdict(),
     }
     basis = "from the rates of a described machine" if not here else "from shorter steps of this model here"
-    return Answer(data, (decoded if decode else predictions)(rows, basis))
+    return Answer(data, f"{(decoded if decode else predictions)(rows, basis)}\n{told.said()}")
 
 
 def _checked(text: str, asked: Any, said_layers: bool) -> Answer:

@@ -21,7 +21,7 @@ from seqloom.train.experiment import Optimizer
 from seqloom.train.learner import Learner, learner
 
 LEAST = 4  # sizes, whatever they take: as many as there are prices
-_ROWS, _STEPS = (1, 2, 8), (16, 4, 2)  # a batch's rows and a row's steps are divided by these: what is measured
+_ROWS, _STEPS = (1, 2, 8), (16, 4, 2, 1)  # a batch's rows and a row's steps are divided by these: what is measured
 _SMALL = tuple((rows, steps) for steps in (4, 16, 64) for rows in (1, 4))  # where that gives too few sizes
 PAIRS = tuple(  # a plan of each kind
     Plan(timeout_s=600, **axes)  # type: ignore[arg-type]
@@ -37,13 +37,13 @@ _SHORT, _LONG_S = 8, 1.0  # steps of a row at least; seconds of a step for which
 _MESSAGE = 2**22  # bytes of a long message
 _BLOCKS = 2  # and twice as many: with them is counted what a forward pass keeps
 
-Tries = dict[Plan, list[tuple[int, float]]]  # (steps of a row, seconds of a training step), the shorter ones first
+Tries = dict[Plan, list[tuple[int, int, float]]]  # (rows, steps of a row, seconds of a training step)
 
 
 def fitted(spec: ModelSpec, batch: int, length: int, budget_s: float = 30.0) -> Prices:
     """Return the prices of a model of tokens on this machine, by steps of growing size while the budget lasts.
 
-    The sizes are as many rows as are asked about and fewer, and half of the steps and fewer. The prices are the
+    The sizes are half of the tokens that are asked about and fewer, in as many rows or shorter ones. The prices are the
     non-negative ones whose relative errors have the least squares. Their error is the largest relative one among the
     measured steps, at least a twentieth; what is left at each size is kept, and corrects predictions near it.
     """
@@ -67,7 +67,8 @@ def fitted(spec: ModelSpec, batch: int, length: int, budget_s: float = 30.0) -> 
 
 def sizes(batch: int, length: int) -> list[tuple[int, int]]:
     """Return (rows, steps) to measure for a batch of rows of a length, the smallest first."""
-    found = {(max(batch // r, 1), max(length // s, 1)) for r in _ROWS for s in _STEPS}
+    found = {(max(batch // r, 1), max(length // s, 1)) for r in _ROWS for s in _STEPS if r * s > 1}
+    found = {(rows, steps) for rows, steps in found if 2 * rows * steps <= batch * length}
     found |= set(_SMALL) if len(found) < LEAST else set()
     return sorted(found, key=lambda size: (size[0] * size[1], size))
 
@@ -138,11 +139,10 @@ def measured(spec: ModelSpec, world: Axis, devices: int) -> Cluster:
 def tried(
     spec: ModelSpec, world: Axis, batch: int, length: int, plans: Sequence[Plan] = PAIRS, long_s: float = _LONG_S
 ) -> Tries:
-    """Return, for each plan that suits a model, what steps under it took at two lengths, shorter than what is asked.
+    """Return, for each plan that suits a model, what steps under it took: with half the steps a row, half the rows, both.
 
-    Called by all processes of the plans. The longer of the two grows fourfold from 8 steps of a row to half of those
-    that are asked about, while such a step of one process should take less than `long_s`; the other is a quarter of it,
-    8 at least.
+    Called by all processes of the plans. Where a step of one process would take longer than `long_s`, all rows are
+    shorter, by fours; where there are too few rows to halve, only steps are.
 
     Args:
         spec: the model.
@@ -161,30 +161,27 @@ def tried(
     found: Tries = {}
     for plan in suited if batch > 1 else []:
         learns = learner(spec.build(0), lambda: spec.build(0), settings, plan)
-        for each in sorted({max(steps // 4, _SHORT), steps}):
-            step = Step(learns, spec, batch, each)
+        fewer = [(batch // 2, min(2 * steps, length)), (batch // 2, steps)] if batch // 2 >= plan.data else []
+        for size in [(batch, steps), *fewer]:
+            step = Step(learns, spec, *size)
             step()
             step()
-            found.setdefault(plan, []).append((each, _seconds(world, step, 5)))
+            found.setdefault(plan, []).append((*size, _seconds(world, step, 5)))
     return found
 
 
-def corrected(prices: Prices, spec: ModelSpec, batch: int, cluster: Cluster, taken: Tries) -> Prices:
-    """Return prices that know what plans took beside what was told of them: a + b times as long.
+def corrected(prices: Prices, spec: ModelSpec, cluster: Cluster, taken: Tries) -> Prices:
+    """Return prices that know how many times as long plans took as was told of them.
 
-    The line of a plan of several axes stands under the first of its kinds.
+    What doubling the rows does to that and what doubling the steps does are taken to multiply. What is found for a plan
+    of several axes stands under the first of its kinds.
     """
-    lines: list[tuple[str, float, float]] = []
+    times: list[tuple[str, float]] = []
     for plan, points in taken.items():
-        told = np.array([predict(spec, [plan], batch, steps, cluster, prices)[0].step_s for steps, _ in points])
-        seconds = np.array([each for _, each in points])
-        more, times = 0.0, float(seconds[-1] / told[-1])
-        if len(points) > 1 and told[-1] > told[0]:
-            slope = float((seconds[-1] - seconds[0]) / (told[-1] - told[0]))
-            start = float(seconds[-1] - slope * told[-1])
-            more, times = (start, slope) if min(start, slope) >= 0 else (more, times)
-        lines.append((kinds(plan)[0], more, times))
-    return prices._replace(lines=tuple(lines))
+        told = [predict(spec, [plan], rows, steps, cluster, prices)[0].step_s or 0.0 for rows, steps, _ in points]
+        ratios = [seconds / each for (_, _, seconds), each in zip(points, told, strict=True)]
+        times.append((kinds(plan)[0], ratios[0] * (ratios[1] / ratios[2] if len(ratios) > 1 else 1.0)))
+    return prices._replace(times=tuple(times))
 
 
 def _seconds(world: Axis, call: Callable[[], object], rounds: int) -> float:

@@ -28,7 +28,7 @@ class Told(NamedTuple):
 class Foreteller:
     """Predicts plans as `seqloom plan --machine this` does; all processes of the plans call it together.
 
-    Links are measured and prices fitted once a model and width, and each plan is tried at two shorter lengths.
+    Links are measured and prices fitted once a model and width, and each plan is tried with half the rows, half the steps, and both.
 
     Args:
         batch: rows of a step of one process.
@@ -56,7 +56,7 @@ class Foreteller:
         if world.tell_data(found and found.step_s) is not None:  # the planner knows such plans
             taken = tried(spec, world, batch, length, [plan], min(1.0, self._budget_s / _TRIES))
             if prices:
-                prices = corrected(prices, spec, batch, cluster, taken)
+                prices = corrected(prices, spec, cluster, taken)
                 found = predict(spec, [plan], batch, length, cluster, prices)[0]
         told = world.tell_data([each and each._asdict() for each in (one, found)])
         return Told(*(Prediction(**each) for each in told))

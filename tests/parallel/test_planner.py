@@ -139,27 +139,34 @@ def test_sizes_that_are_measured_are_smaller_than_what_is_asked_and_at_least_fou
     found = sizes(batch, length)
     assert len(found) == len(set(found)) >= 4
     if length >= 64:
-        assert all(rows <= batch and steps <= length / 2 for rows, steps in found)
+        assert all(rows <= batch and steps <= length and 2 * rows * steps <= batch * length for rows, steps in found)
 
 
 def test_what_plans_took_here_corrects_their_kind_alone() -> None:
     plain, plans = described(cluster(), 100.0, 0.0), [Plan(data=2), Plan(data=4), Plan(pipeline=2), Plan()]
 
-    def told(steps: int, prices: Prices = plain) -> dict[str, float]:
-        return {each.plan: each.step_s or 0.0 for each in predict(spec("gru"), plans, 16, steps, cluster(), prices)}
+    def told(rows: int, steps: int, prices: Prices = plain) -> dict[str, float]:
+        found = predict(spec("gru"), plans, rows, steps, cluster(), prices)
+        return {each.plan: each.step_s or 0.0 for each in found}
 
-    taken = {Plan(data=2): [(steps, 0.5 + 3 * told(steps)["data=2"]) for steps in (16, 64)]}
-    found = told(256, corrected(plain, spec("gru"), 16, cluster(), taken))
-    for plan, seconds in told(256).items():
+    def took(rows: int, steps: int) -> float:  # longer by powers of both: a model of calls that the prices do not know
+        return told(rows, steps)["data=2"] * 3 * rows**0.1 * steps**0.2
+
+    taken = {Plan(data=2): [(rows, steps, took(rows, steps)) for rows, steps in [(16, 128), (8, 256), (8, 128)]]}
+    found = told(16, 256, corrected(plain, spec("gru"), cluster(), taken))
+    for plan, seconds in told(16, 256).items():
         same = plan in ("data=1", "pipeline=2")
-        assert found[plan] == pytest.approx(seconds if same else 0.5 + 3 * seconds)
-    falling = {Plan(data=2): [(16, 2.0), (64, 1.0)]}  # noise: what the longer one says holds
-    assert told(64, corrected(plain, spec("gru"), 16, cluster(), falling))["data=2"] == pytest.approx(1.0)
+        assert found[plan] == pytest.approx(seconds if same else seconds * 3 * 16**0.1 * 256**0.2)
+    few = {Plan(data=2): [(16, 128, 2 * told(16, 128)["data=2"])]}
+    assert told(16, 256, corrected(plain, spec("gru"), cluster(), few))["data=2"] == pytest.approx(
+        2 * told(16, 256)["data=2"]
+    )
 
 
 def test_what_is_left_of_a_fit_corrects_sizes_near_it() -> None:
     prices = Prices(np.ones(4), 0.0, 0.0, 0.05, 2, np.array([[1, 16], [32, 64]]), np.array([2.0, 0.5]))
-    assert prices.correction(2, 16) == 2.0 and prices.correction(32, 4096) == 0.5
+    assert prices.correction(1, 16) == pytest.approx(2) and prices.correction(32, 64) == pytest.approx(0.5)
+    assert 1 < prices.correction(2, 16) < 2 and 0.5 < prices.correction(32, 4096) < 1
     assert described(cluster(), 0.0, 0.0).correction(7, 7) == 1.0
 
 
