@@ -139,7 +139,7 @@ def measured(spec: ModelSpec, world: Axis, devices: int) -> Cluster:
 def tried(
     spec: ModelSpec, world: Axis, batch: int, length: int, plans: Sequence[Plan] = PAIRS, long_s: float = _LONG_S
 ) -> Tries:
-    """Return, for each plan that suits a model, what steps under it took: with half the steps a row, half the rows, both.
+    """Return, for each plan that suits a model, what steps under it took: with half the steps, half the rows, both.
 
     Called by all processes of the plans. Where a step of one process would take longer than `long_s`, all rows are
     shorter, by fours; where there are too few rows to halve, only steps are.
