@@ -6,8 +6,8 @@
 For each model and size of it the links are measured and the prices fitted to shorter steps, as `seqloom plan` does;
 then steps at sizes that the fit has not seen are timed, all plans in turn within every round. The last line of output
 is one JSON document: the cases, and the mean and the worst relative errors. Quiet the machine first: what else runs is
-an error of the prediction. `--keep` writes the cases to the ledger from which `seqloom plan` tells how far it is off, in
-place of what the ledger had of this machine: let it be all of them.
+an error of the prediction. `--keep` writes the cases to the ledger from which `seqloom plan` tells how far it is off,
+in place of what the ledger had of this machine: let it be all of them.
 """
 
 import argparse
@@ -122,8 +122,8 @@ def cases(name: str, parameters: int) -> list[dict[str, Any]]:
             mine, held = play(spec, plan, 0, *size), count(spec, plan, *size).memory_bytes
             rows.append(
                 {
-                    "model": name, "family": architecture.family, "parameters": parameters, "batch": size[0], "length": size[1],
-                    "plan": str(plan),
+                    "model": name, "family": architecture.family, "parameters": parameters, "batch": size[0],
+                    "length": size[1], "plan": str(plan),
                     "measured_s": taken["step_s"], "predicted_s": one.step_s,
                     "error": (one.step_s or 0.0) / taken["step_s"] - 1,
                     "inside": (one.low or 0.0) <= taken["step_s"] <= (one.high or 0.0),

@@ -162,8 +162,8 @@ def plan(
     from seqloom.lab.play import counted
     from seqloom.lab.predictions import band, named, read
     from seqloom.lab.prices import Tries, corrected, fitted, kept_bytes, measured, tried
-    from seqloom.parallel._door import Mesh
     from seqloom.measure.machine import describe
+    from seqloom.parallel._door import Mesh
     from seqloom.parallel.cluster import read_cluster
     from seqloom.parallel.plan import Plan
     from seqloom.parallel.world import joined, naming_the_lost

@@ -1,0 +1,115 @@
+"""How far predictions were off where they were held against measurements: a ledger of cases, and what it says.
+
+The cases are written by `benchmarks/prediction.py --keep`, one JSON object a line, and come with the package.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pydantic
+
+from seqloom.core.spec import Spec, resolve
+from seqloom.measure.machine import Machine
+from seqloom.parallel.plan import Plan
+
+LEDGER = Path(__file__).with_name("predictions.jsonl")
+
+
+class Case(Spec):
+    """A training step that was predicted, and then measured."""
+
+    model: str
+    family: str
+    parameters: int = pydantic.Field(gt=0)  # about
+    batch: int = pydantic.Field(gt=0)  # rows
+    length: int = pydantic.Field(gt=0)  # tokens of a row
+    plan: str
+    predicted_s: float = pydantic.Field(gt=0, allow_inf_nan=False)
+    measured_s: float = pydantic.Field(gt=0, allow_inf_nan=False)
+    predicted_bytes: float = pydantic.Field(gt=0, allow_inf_nan=False)  # of the fullest process's tensors
+    measured_bytes: float = pydantic.Field(gt=0, allow_inf_nan=False)
+    machine: str
+    time: str  # when, ISO 8601
+
+
+class Band(NamedTuple):
+    """How far predictions were off, as parts of what was measured; None where nothing was."""
+
+    cases: int
+    mean: float | None
+    median: float | None
+    worst: float | None
+    memory_mean: float | None
+    memory_worst: float | None
+    processes: int  # of the largest plan
+    machine: str
+
+    def said(self) -> str:
+        """Return it as a sentence."""
+        if not self.cases:
+            return (
+                f"No such prediction was held against a measurement on {self.machine}: how far it is off is not known."
+            )
+        return (
+            f"Such predictions were off by {self.mean:.1%} on average (median {self.median:.1%}, worst "
+            f"{self.worst:.1%}), memory by {self.memory_mean:.1%} (worst {self.memory_worst:.1%}), in {self.cases} "
+            f"cases of plans for up to {self.processes} processes on {self.machine}."
+        )
+
+
+def named(machine: Machine) -> str:
+    """Return what tells a machine from others whose steps take other times."""
+    device = "" if machine.device == "cpu" else f", {machine.capability}"
+    return f"{machine.cpu}, {machine.cores} cores{device}, torch {machine.torch}"
+
+
+def read(path: Path = LEDGER) -> list[Case]:
+    """Return the cases of a ledger; none where there is no file.
+
+    Raises:
+        ValueError: a line is no case; it is named, with what is wrong.
+    """
+    if not path.exists():
+        return []
+    found: list[Case] = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        try:
+            found.append(resolve(Case, json.loads(line)))
+        except ValueError as error:
+            raise ValueError(f"{path}, line {number}: {error}") from None
+    return found
+
+
+def keep(cases: Sequence[Case], path: Path = LEDGER) -> None:
+    """Write cases to a ledger, in place of what it had of their machines; cases of other machines stay.
+
+    Raises:
+        ValueError: the ledger that is there has a line that is no case.
+    """
+    anew = {case.machine for case in cases}
+    kept = [case for case in read(path) if case.machine not in anew]
+    path.write_text("".join(f"{json.dumps(case.to_data())}\n" for case in (*kept, *cases)), encoding="utf-8")
+
+
+def band(cases: Sequence[Case], machine: str) -> Band:
+    """Return how far the cases of a machine were off; of the other machines, where it has none."""
+    found = [case for case in cases if case.machine == machine] or list(cases)
+    if not found:
+        return Band(0, None, None, None, None, None, 0, machine)
+    errors, memory = (
+        np.abs([getattr(case, f"predicted_{what}") / getattr(case, f"measured_{what}") - 1 for case in found])
+        for what in ("s", "bytes")
+    )
+    return Band(
+        cases=len(found),
+        mean=float(errors.mean()),
+        median=float(np.median(errors)),
+        worst=float(errors.max()),
+        memory_mean=float(memory.mean()),
+        memory_worst=float(memory.max()),
+        processes=max(Plan.parse(case.plan).processes for case in found),
+        machine="; ".join(sorted({case.machine for case in found})),
+    )
