@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from functools import partial
 
 import pytest
 
@@ -68,16 +69,24 @@ def test_two_processes_train_answer_once_and_leave_one_run(tmp_path):
     assert cli.run(["train", "--resume", "--plan=data=1", "--out", str(out)]) == 0
 
 
-def test_plans_for_a_described_machine_are_predicted_and_the_best_is_named(capsys):
-    words = ["plan", "--model", "lstm:1m", "--machine", "h200x8", "--devices", "4", "--batch", "8", "--length", "64"]
+def test_plans_for_a_described_machine_are_predicted_and_the_best_is_named(capsys, monkeypatch):
+    from seqloom.lab import play
+
+    # counting plays plan after plan for 20 s: here the best alone, which is counted whatever it takes
+    monkeypatch.setattr(play, "counted", partial(play.counted, budget_s=0.0))
+    words = ["plan", "--model", "lstm:1m", "--machine", "h200x8", "--devices", "4", "--batch", "8", "--length", "16"]
     assert cli.run([*words, "--json"]) == 0
     answer = json.loads(capsys.readouterr().out)
     first = answer["candidates"][0]
     assert answer["best"] == first and not first["why_not"]
     assert set(first) >= {"plan", "step_s", "low", "high", "memory_bytes", "limit", "why_not"}
     assert answer["best"]["step_s"] == min(c["step_s"] for c in answer["candidates"] if not c["why_not"])
+    assert [c["messages"] is not None for c in answer["candidates"]].index(False) == 1
+    assert answer["error_band"]["cases"] == 0 and answer["error_band"]["machine"] == "h200x8"
     assert cli.run(words) == 0
-    assert "not measured" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "not measured" in said and "where there are none, memory is estimated" in said
+    assert "No such prediction was held against a measurement on h200x8" in said
     assert cli.run(["plan", "--machine", "toaster"]) == 2
     assert "no machine 'toaster'" in capsys.readouterr().err
 

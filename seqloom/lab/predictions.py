@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import pydantic
 
-from seqloom.core.spec import Spec, resolve
+from seqloom.core.spec import Spec, resolve, to_data
 from seqloom.measure.machine import Machine
 from seqloom.parallel.plan import Plan
 
@@ -91,7 +91,7 @@ def keep(cases: Sequence[Case], path: Path = LEDGER) -> None:
     """
     anew = {case.machine for case in cases}
     kept = [case for case in read(path) if case.machine not in anew]
-    path.write_text("".join(f"{json.dumps(case.to_data())}\n" for case in (*kept, *cases)), encoding="utf-8")
+    path.write_text("".join(f"{json.dumps(to_data(case))}\n" for case in (*kept, *cases)), encoding="utf-8")
 
 
 def band(cases: Sequence[Case], machine: str) -> Band:

@@ -157,7 +157,7 @@ def tried(
     while steps < length // 2 and 4 * _told(world, _seconds(world, Step(alone, spec, batch, steps), 1)) < long_s:
         steps = min(4 * steps, length // 2)
     with torch.device("meta"):
-        suited = [plan for plan in plans if not why_not(plan, spec.build(0))]
+        suited = [plan for plan in plans if not why_not(plan, spec.build(0)) and plan.data <= batch]
     found: Tries = {}
     for plan in suited if batch > 1 else []:
         learns = learner(spec.build(0), lambda: spec.build(0), settings, plan)
