@@ -58,18 +58,22 @@ class Problem(NamedTuple):
     def own(self, linear: Linear) -> tuple[Tensor, Tensor]:
         """Return (own, decay): slopes of the carried state by h of the same unit before, and of a unit by itself.
 
-        For one state h the decay is the diagonal of the Jacobian. The LSTM carries c, and h is c's through `out`: its
-        block of two by two is reduced to dc_t / dc_{t-1} + dc_t / dh_{t-1} dh_{t-1} / dc_{t-1}; left out is what o
-        changes in h by itself.
+        The decay is held to [-1, 1], so that no scan explodes. For one state h it is the diagonal of the Jacobian. The
+        LSTM carries c, and h is c's through `out`: its block of two by two is reduced to dc_t / dc_{t-1} + dc_t /
+        dh_{t-1} dh_{t-1} / dc_{t-1}; left out is what o changes in h by itself.
         """
         diagonal = _by_gate(self.w_hh, self.cell).diagonal(dim1=1, dim2=2)  # (G, H)
         gates = len(diagonal) - (linear.out is not None)  # the LSTM's last gate enters h, not c
         own = (_by_gate(linear.hidden(linear.slope), self.cell, -1)[..., :gates, :] * diagonal[:gates]).sum(dim=-2)
         if linear.out is None:
-            return own, self.severed(own + linear.carry)
+            return own, self.severed(own + linear.carry).clamp_(-1, 1)
         own = self.severed(own)
+        return own, (self.carried(linear) + own * earlier(linear.out, None)).clamp_(-1, 1)
+
+    def carried(self, linear: Linear) -> Tensor:
+        """Return the slope of the carried state by itself before, given the gates."""
         assert isinstance(linear.carry, Tensor)
-        return own, self.severed(linear.carry) + own * earlier(linear.out, None)
+        return self.severed(linear.carry)
 
     def into_gates(self, linear: Linear, gradients: States) -> Tensor:
         """Return the gradient (B, T, G H) of the gates' input part from those of the states."""

@@ -1,14 +1,24 @@
 """Gradients of a solved recurrence: the adjoint of all steps at once, weight gradients by one product each."""
 
-from typing import Any, NoReturn
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple, NoReturn
 
 import torch
 from torch import Tensor
 
-from seqloom.ops._newton_cells import Problem, States
+from seqloom.ops._newton_cells import Linear, Problem, States
 from seqloom.ops._newton_rows import Rows
 from seqloom.ops._newton_solve import Outcome, adjoint
 from seqloom.ops.recurrence import Weights, recurrence
+
+
+class Elsewhere(NamedTuple):
+    """How gradients are found of a stretch that others go on from."""
+
+    adjoint: Callable[[Rows, Problem, Linear, States, float, int], tuple[States, States, Outcome]]
+    # given what finds the gradients of (x, *weights, *first) from those of the states at the end, and these
+    in_sequence: Callable[[Callable[[list[Tensor]], tuple[Tensor | None, ...]], list[Tensor]], tuple[Any, ...]]
 
 
 def attach(
@@ -20,12 +30,13 @@ def attach(
     tolerance: float,
     most: int,
     outcomes: list[Outcome],
+    elsewhere: Elsewhere | None = None,
 ) -> tuple[Tensor, ...]:
     """Return (y, *state) of solved states, with their gradient; every backward pass adds its outcome to `outcomes`.
 
     Saved for backward: inputs and states; gates and slopes are computed again, O(B T G H) for as long as it runs.
     """
-    settings = (cell, rows.start, rows.lengths, tolerance, most, outcomes)
+    settings = (cell, rows.start, rows.lengths, tolerance, most, outcomes, elsewhere)
     return _Solved.apply(settings, len(first), rows.x, *weights, *first, *states)
 
 
@@ -37,7 +48,7 @@ class _Solved(torch.autograd.Function):
         ctx.settings, ctx.n = settings, n
         y = states[0].clone()
         ctx.save_for_backward(*inputs, *first, y, *states[1:])
-        return y, *(_last(rows, s, f) for s, f in zip(states, first, strict=True))
+        return y, *(rows.last(s, f) for s, f in zip(states, first, strict=True))
 
     @staticmethod
     def backward(ctx: Any, *given: Any) -> tuple[Any, ...]:
@@ -50,7 +61,7 @@ class _Backward(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, settings: tuple[Any, ...], n: int, *tensors: Any) -> tuple[Any, ...]:
-        cell, start, lengths, tolerance, most, outcomes, wants_x = settings
+        cell, start, lengths, tolerance, most, outcomes, elsewhere, wants_x = settings
         (d_y, *d_last), (x, *weights), rest = tensors[: 1 + n], tensors[1 + n : 6 + n], tensors[6 + n :]
         first, states, weights = rest[:n], rest[n:], Weights(*weights)
         rows = Rows(x, start, lengths)
@@ -59,10 +70,12 @@ class _Backward(torch.autograd.Function):
             before = problem.before(states)
             linear = problem.linear(before)
             upstream, d_first = _placed(rows, d_y, d_last)
-            found, earlier, outcome = adjoint(problem, linear, upstream, tolerance, most)
+            given = (problem, linear, upstream, tolerance, most)
+            found, earlier, outcome = adjoint(*given) if elsewhere is None else elsewhere.adjoint(rows, *given)
             outcomes.append(outcome)
             if outcome.reason:
-                return _in_sequence(problem, rows, weights, d_y, d_last)
+                run = partial(_in_sequence, problem, rows, weights, d_y)
+                return run(d_last) if elsewhere is None else elsewhere.in_sequence(run, d_last)
             d_gates = problem.into_gates(linear, found)
             d_hidden = linear.hidden(d_gates)
             d_x = d_gates @ weights.ih if wants_x else None
@@ -88,28 +101,14 @@ def _of_weights(rows: Rows, weights: Weights, before: Tensor, d_gates: Tensor, d
     )
 
 
-def _last(rows: Rows, states: Tensor, first: Tensor) -> Tensor:
-    """Return the state (B, H) after each row's last step, that before its first where it has none."""
-    if rows.lengths is None:
-        return states[:, -1].clone()
-    at = (rows.lengths - 1).clamp(min=0)[:, None, None].expand(-1, 1, states.shape[2])
-    return torch.where(rows.lengths[:, None] > 0, states.gather(1, at)[:, 0], first)
-
-
 def _placed(rows: Rows, d_y: Tensor, d_last: list[Tensor]) -> tuple[States, States]:
     """Return the given gradients of all states (B, T, H), and what the states before the first step get directly."""
-    d_states = [d_y.clone(), *(torch.zeros_like(d_y) for _ in d_last[1:])]
     real = rows.real()
-    if real is None or rows.lengths is None:
-        for d, last in zip(d_states, d_last, strict=True):
-            d[:, -1] += last
-        return tuple(d_states), tuple(torch.zeros_like(last) for last in d_last)
-    d_states[0].masked_fill_(~real[..., None], 0.0)
-    some = rows.lengths[:, None] > 0
-    at = (rows.lengths - 1).clamp(min=0)[:, None, None].expand(-1, 1, d_y.shape[2])
-    for d, last in zip(d_states, d_last, strict=True):
-        d.scatter_add_(1, at, (last * some)[:, None])
-    return tuple(d_states), tuple(last * ~some for last in d_last)
+    d_y = d_y if real is None else d_y.masked_fill(~real[..., None], 0.0)
+    given = (d_y, *(torch.zeros_like(d_y) for _ in d_last[1:]))
+    zeros = torch.zeros_like(d_y)
+    d_states = tuple(rows.plus_last(d, last) for d, last in zip(given, d_last, strict=True))
+    return d_states, tuple(rows.last(zeros, last) for last in d_last)
 
 
 def _in_sequence(

@@ -32,6 +32,29 @@ class Rows(NamedTuple):
             return None
         return torch.arange(self.x.shape[1], device=self.x.device) < self.lengths[:, None]
 
+    def last(self, states: Tensor, otherwise: Tensor) -> Tensor:
+        """Return what of (B, T, H) is at each row's last step, (B, H); where a row has none, the other."""
+        if self.lengths is None:
+            return states[:, -1].clone()
+        return torch.where(self.lengths[:, None] > 0, states.gather(1, self._at(states))[:, 0], otherwise)
+
+    def plus_last(self, states: Tensor, more: Tensor) -> Tensor:
+        """Return (B, T, H) with more (B, H) at each row's last step; rows without steps get none."""
+        if self.lengths is not None:
+            more = more * (self.lengths[:, None] > 0)
+        return states.scatter_add(1, self._at(states), more[:, None])
+
+    def product(self, decay: Tensor, begin: int = 0) -> Tensor:
+        """Return the product (B, H) of (B, T, H) over each row's steps from `begin` on."""
+        real = self.real()
+        decay = decay if real is None else decay.masked_fill(~real[..., None], 1.0)
+        return decay[:, begin:].prod(dim=1)
+
+    def _at(self, states: Tensor) -> Tensor:
+        length = states.shape[1]
+        ends = torch.full_like(states[:, 0, 0], length, dtype=torch.int64) if self.lengths is None else self.lengths
+        return (ends - 1).clamp(min=0)[:, None, None].expand(-1, 1, states.shape[2])
+
     def where(self) -> Where | None:
         """Return the place of each step as the sequential op takes it."""
         if self.start is None and self.lengths is None:

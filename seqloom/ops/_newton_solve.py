@@ -58,52 +58,94 @@ def solve(problem: Problem, tolerance: float, most: int) -> tuple[States, Outcom
     stop = Stop(tolerance, most, length)
     while True:
         linear = problem.linear(problem.before(states))
-        residuals = tuple(after - state for after, state in zip(linear.after, states, strict=True))
-        outcome = stop(_relative(residuals, states, 1.0))
+        residuals = lacking(linear.after, states)
+        outcome = stop(relative(*sizes(residuals, states), 1.0))
         if outcome is not None:
             return states, outcome
-        states = _forward(problem, linear, states, residuals)
-
-
-def _forward(problem: Problem, linear: Linear, states: States, residuals: States) -> States:
-    own, decay = problem.own(linear)
-    decay.clamp_(-1, 1)
-    if linear.out is None:
-        return (states[0] + scan(decay, residuals[0]),)
-    assert linear.gate is not None
-    r_h, r_c = residuals
-    c = states[1] + scan(decay, torch.addcmul(r_c, own, earlier(r_h - linear.out * r_c, None)))
-    return linear.gate * torch.tanh(c), c
+        states = moved(linear, states, change(linear, problem.own(linear), residuals))
 
 
 def adjoint(
     problem: Problem, linear: Linear, given: States, tolerance: float, most: int
 ) -> tuple[States, States, Outcome]:
-    """Return (g, those of the states before each step): g_t = given_t + J_{t+1}^T g_{t+1}, for all t at once.
+    """Return (g, u), gradients of the states and of those before each step, from those given to each state directly.
 
-    g' = g + d, d_t = a_{t+1} d_{t+1} + (given_t + J_{t+1}^T g_{t+1} - g_t). The tolerance is relative to the largest
-    gradient of each row.
+    g_t = given_t + u_{t+1} and u_t = J_t^T g_t for all t at once: u' = u + d, d_t = a_t d_{t+1} + (J_t^T g_t - u_t).
+    The tolerance is relative to the largest gradient of each row.
     """
-    own, decay = problem.own(linear)
-    own, decay = later(own), later(decay.clamp_(-1, 1))
+    own = problem.own(linear)
     stop = Stop(tolerance, most, problem.gates.shape[1])
-    gradients: States = given
+    before = tuple(torch.zeros_like(g) for g in given)
     while True:
-        before = problem.pull(linear, gradients)
-        wanted = tuple(later(b) + d for b, d in zip(before, given, strict=True))
-        if linear.out is not None:
-            wanted = (wanted[0], torch.addcmul(wanted[1], linear.out, gradients[0]))
-        residuals = tuple(w - g for w, g in zip(wanted, gradients, strict=True))
-        outcome = stop(_relative(residuals, gradients, 0.0))
+        gradients = collected(linear, given, before)
+        pulled = problem.pull(linear, gradients)
+        residuals = lacking(pulled, before)
+        outcome = stop(relative(*sizes(residuals, gradients), 0.0))
         if outcome is not None:
-            return gradients, before, outcome
-        if linear.out is None:
-            gradients = (gradients[0] + _scan_back(decay, residuals[0]),)
-            continue
-        r_h, r_c = residuals
-        d_c = _scan_back(decay, torch.addcmul(r_c, linear.out, r_h))
-        steps = (r_h + own * later(d_c), d_c)
-        gradients = tuple(g + step for g, step in zip(gradients, steps, strict=True))
+            return gradients, pulled, outcome
+        steps = change_back(problem, linear, own, residuals)
+        before = tuple(u + step for u, step in zip(before, steps, strict=True))
+
+
+def lacking(wanted: States, found: States) -> States:
+    """Return what is lacking."""
+    return tuple(w - f for w, f in zip(wanted, found, strict=True))
+
+
+def change(linear: Linear, own: tuple[Tensor, Tensor], residuals: States, entering: States = ()) -> Tensor:
+    """Return the change (B, T, H) of the carried state in an iteration.
+
+    Args:
+        linear, own: the step about the guess, and what Problem.own says of it.
+        residuals: of the guess.
+        entering: (B, H) each, the change of the states before the first step; empty: none.
+    """
+    by_h, decay = own
+    if linear.out is None:
+        return scan(decay, residuals[0], *entering)
+    b = torch.addcmul(residuals[1], by_h, earlier(unexplained(linear, residuals), entering[0] if entering else None))
+    return scan(decay, b, *entering[1:])
+
+
+def unexplained(linear: Linear, residuals: States) -> Tensor:
+    """Return the LSTM's change of h that does not come by the change of c."""
+    assert linear.out is not None
+    return residuals[0] - linear.out * residuals[1]
+
+
+def moved(linear: Linear, states: States, d: Tensor) -> States:
+    """Return the states with a change of the one that is carried."""
+    if linear.gate is None:
+        return (states[0] + d,)
+    c = states[1] + d
+    return linear.gate * torch.tanh(c), c
+
+
+def collected(linear: Linear, given: States, before: States) -> States:
+    """Return the gradients of the states: those given, from the step after, and the LSTM's of c by h."""
+    gradients = tuple(g + later(u) for g, u in zip(given, before, strict=True))
+    if linear.out is None:
+        return gradients
+    return gradients[0], torch.addcmul(gradients[1], linear.out, gradients[0])
+
+
+def change_back(
+    problem: Problem, linear: Linear, own: tuple[Tensor, Tensor], residuals: States, entering: Tensor | None = None
+) -> States:
+    """Return the change (B, T, H) of the gradients of the states before each step, in an iteration.
+
+    Args:
+        problem, linear, own: the equations, the step about the solution, and what Problem.own says of it.
+        residuals: of the guess.
+        entering: (B, T, H), a change of the carried state's gradients that comes besides; None: none.
+    """
+    by_h, decay = own
+    if linear.out is None:
+        b = residuals[0] if entering is None else torch.addcmul(residuals[0], decay, entering)
+        return (_scan_back(decay, b),)
+    b = torch.addcmul(later(residuals[1]), linear.out, later(residuals[0]))
+    c = _scan_back(later(decay), b if entering is None else b + entering)
+    return torch.addcmul(residuals[0], by_h, c), torch.addcmul(residuals[1], problem.carried(linear), c)
 
 
 def _scan_back(decay: Tensor, b: Tensor) -> Tensor:
@@ -111,9 +153,15 @@ def _scan_back(decay: Tensor, b: Tensor) -> Tensor:
     return scan(decay.flip(1), b.flip(1)).flip(1)
 
 
-def _relative(residuals: States, values: States, floor: float) -> float:
+def sizes(residuals: States, values: States) -> tuple[Tensor, Tensor]:
+    """Return the largest residual and the largest value of each row, (B,) each."""
+    largest, scale = (
+        torch.stack([part.abs().amax(dim=(1, 2)) for part in parts]).amax(dim=0) for parts in (residuals, values)
+    )
+    return largest, scale
+
+
+def relative(largest: Tensor, scale: Tensor, floor: float) -> float:
     """Return the largest residual relative to the largest value of its row, no less than the floor; NaN stays NaN."""
-    largest = torch.stack([r.abs().amax(dim=(1, 2)) for r in residuals]).amax(dim=0)
-    scale = torch.stack([v.abs().amax(dim=(1, 2)) for v in values]).amax(dim=0).clamp(min=floor)
-    relative = torch.where(largest == 0, 0.0, largest / scale)  # a row without gradients has none to get wrong
-    return float(relative.amax())
+    shares = torch.where(largest == 0, 0.0, largest / scale.clamp(min=floor))  # without gradients none is wrong
+    return float(shares.amax())

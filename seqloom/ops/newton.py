@@ -113,7 +113,7 @@ def newton(
     if not certificate.converged:
         return *recurrence(cell, x, weights, state, where, last, reverse), certificate
     y = y if back is None else reorder(y, back)
-    return y.to(_output_type(x, wide)), after if last else (), certificate
+    return y.to(output_type(x, wide)), after if last else (), certificate
 
 
 def why_not(x: Tensor, weights: Weights, where: Where | Packed | None) -> list[str]:
@@ -188,7 +188,8 @@ def _fitting(cell: str, rows: Rows, weights: Weights) -> int:
     return min(length, max(CHECKED * CHECKS, WINDOW_BYTES // bytes_a_step))
 
 
-def _output_type(x: Tensor, wide: torch.dtype) -> torch.dtype:
+def output_type(x: Tensor, wide: torch.dtype) -> torch.dtype:
+    """Return the type of the outputs for x computed in a type at least as wide."""
     kind = x.device.type
     return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) and wide == torch.float32 else x.dtype
 

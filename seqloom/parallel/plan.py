@@ -27,6 +27,7 @@ class Plan(Spec):
     schedule: Schedule = "gpipe"  # pipeline: in which order a stage takes parts, forward and back
     sequence_norms: bool = False  # tensor: norms, dropout and sums between layers in stretches of time: less memory
     ring: bool = False  # sequence: keys and values of attention go round and are not gathered: less memory
+    newton: bool = False  # sequence: rnn, lstm and gru are solved at once over all stretches, not relayed
     bucket_mb: float = pydantic.Field(default=4.0, gt=0)  # data: gradients that are sent together
     bf16_gradients: bool = False  # data: send gradients in bfloat16
     sharded: bool = False  # data: share parameters, gradients and moments out, and gather them block by block
@@ -82,6 +83,8 @@ class Plan(Spec):
             )
         if self.ring and self.sequence == 1:
             reasons.append("ring: keys and values go round an axis of time; take sequence=2 or more, or no ring")
+        if self.newton and self.sequence == 1:
+            reasons.append("newton: stretches of time are solved at once; take sequence=2 or more, or no newton")
         if self.schedule != "gpipe" and self.pipeline == 1:
             reasons.append(
                 f"schedule={self.schedule} orders the parts of a pipeline; take pipeline=2 or more, or no schedule"

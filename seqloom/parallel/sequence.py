@@ -1,5 +1,6 @@
 """Sequence parallel: each process holds a stretch of time; states cross the cuts, folded or relayed."""
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -9,9 +10,13 @@ from torch.utils import _pytree as pytree
 
 from seqloom.core.cost import Cost
 from seqloom.core.types import FRESH, State, Where, leaves
+from seqloom.mixers._recurrent import RecurrentMixer
 from seqloom.mixers.attention import AttentionMixer
 from seqloom.model.mixer import SequenceMixer
+from seqloom.ops.newton import Certificate
+from seqloom.ops.recurrence import Weights
 from seqloom.parallel._door import Axis, gathered, handed, taken
+from seqloom.parallel.newton import newton
 from seqloom.parallel.plan import Plan, Strategy, listed
 from seqloom.parallel.ring import ring
 from seqloom.parallel.tensor import InParts
@@ -25,7 +30,8 @@ class SequenceParallel(Strategy):
     Fold: what a stretch does to any state is told by a summary; one gathering of all summaries, and each process knows
     the state it begins with (scans: Blelloch 1990; attention: the keys and values, which go round instead with `ring`).
     Where a short convolution stands in front, its last steps, the edges, are gathered before. Relay: the state itself
-    is handed on, and groups of rows and layers follow each other in a wavefront. Full gradients either way.
+    is handed on, and groups of rows and layers follow each other in a wavefront. Or, with `newton`, a recurrence is
+    solved on all stretches at once. Full gradients every way.
     """
 
     def why_not(self, model: nn.Module, plan: Plan) -> list[str]:
@@ -41,21 +47,34 @@ class SequenceParallel(Strategy):
             )
         if plan.ring and not any(_rings(mixer) for _, mixer in mixers):
             reasons.append("ring is of attention without ALiBi and dropout on its weights, which the model has not")
+        if plan.newton and not any(isinstance(mixer, RecurrentMixer) for _, mixer in mixers):
+            reasons.append("newton is of rnn, lstm and gru, which the model has not")
+        if plan.newton and plan.tensor > 1:
+            reasons.append(
+                f"newton wants all hidden units of a recurrence on a process, and tensor={plan.tensor} cuts them; take "
+                "tensor=1, or no newton"
+            )
         return reasons
 
     def apply(self, model: nn.Module, axis: Axis) -> None:
         """Let states cross the cuts of time in every block of the backbone."""
         for block in model.get_submodule("backbone.blocks").children():
             mixer: Any = block.get_submodule("mixer")
-            block.mixer = InTime(mixer, axis, self.plan.ring and _rings(mixer))
+            at_once = self.plan.newton and isinstance(mixer, RecurrentMixer)
+            block.mixer = InTime(mixer, axis, self.plan.ring and _rings(mixer), at_once)
 
 
 class InTime(nn.Module):
-    """A mixer on this process's stretch of time."""
+    """A mixer on this process's stretch of time.
 
-    def __init__(self, inner: nn.Module, axis: Axis, rings: bool = False) -> None:
+    `certificate` tells of the last recurrence that was to be solved at once; its `reason` why it was relayed instead.
+    """
+
+    def __init__(self, inner: nn.Module, axis: Axis, rings: bool = False, at_once: bool = False) -> None:
         super().__init__()
-        self.inner, self.axis, self.rings = inner, axis, rings
+        self.inner, self.axis, self.rings, self.at_once = inner, axis, rings, at_once
+        self.certificate: Certificate | None = None
+        self._warned = False
         self.causal, self.reads, self.carry = (getattr(inner, name) for name in ("causal", "reads", "carry"))
 
     def forward(self, x: Tensor, state: State | None, where: Where, *memory: Any) -> tuple[Tensor, None]:
@@ -66,6 +85,8 @@ class InTime(nn.Module):
         if self.rings:
             mixer: Any = self.inner
             return mixer.attended(x, where, ring(self.axis, mixer.causal, _attention(mixer).window)), None
+        if self.at_once and (y := self._solved(x, where)) is not None:
+            return y, None
         return (self._folded(x, where) if self.carry == "fold" else self._relayed(x, where)), None
 
     def cost(self, batch: int, length: int) -> Cost:
@@ -93,6 +114,18 @@ class InTime(nn.Module):
         for index in range(self.axis.index):
             state = advance(state, pytree.tree_unflatten([part[index] for part in whole], shape))
         return state, [part for part in whole if part.requires_grad]
+
+    def _solved(self, x: Tensor, where: Where) -> Tensor | None:
+        mixer: Any = self.inner
+        weights = Weights(mixer.weight_ih, mixer.weight_hh, mixer.bias_ih, mixer.bias_hh)
+        h, self.certificate = newton(self.axis, mixer.cell, x, weights, where, self._tell)
+        return None if h is None else mixer.out(h)
+
+    def _tell(self, sentence: str) -> None:
+        """Warn of it, once, on the first process."""
+        if self.axis.index == 0 and not self._warned:
+            warnings.warn(f"newton, {self.inner.cell}: {sentence}", stacklevel=2)
+            self._warned = True
 
     def _relayed(self, x: Tensor, where: Where) -> Tensor:
         axis = self.axis
