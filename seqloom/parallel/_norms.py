@@ -1,12 +1,14 @@
 """Norms in parts: between its layers, each process of a tensor axis has a stretch of time and not all of it.
 
 Before a layer the stretches are gathered, behind it the parts' answers are summed and shared out: round a ring as many
-bytes as a sum of all, and sums, norms and dropout keep O(T / P) for the way back where each process kept O(T).
+bytes as a sum of all. Sums, norms and dropout keep O(T / P) for the way back where each process kept O(T), and so does
+what a layer is given, which is gathered again when its way back begins.
 
 Source: Korthikanti et al. 2022, Reducing Activation Recomputation in Large Transformer Models, arXiv 2205.05198.
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -20,6 +22,8 @@ from seqloom.parallel._door import Axis, also_summed
 from seqloom.parallel._vocabulary import LogitsInParts
 from seqloom.parallel.sequence import InTime
 from seqloom.parallel.tensor import InParts
+
+_Map = Callable[[Tensor, Axis], Tensor]
 
 
 def cut_norms(model: nn.Module, axis: Axis) -> None:
@@ -85,14 +89,17 @@ class EveryStep(nn.Module):
         for part in parts:
             part.partial = True
         # what is a sum of parts is summed as it is shared out; anything else answers the same on all
-        self._enter, self._leave = (gathered_steps, scattered_sum) if parts else (all_steps, own_steps)
+        self._share = _part_of_sum if parts else _own
 
     def forward(self, x: Tensor, *rest: Any) -> Any:
         """Map this process's stretch (B, T / P, D) to the layer's answer there; the rest is of all steps."""
-        answer = self.inner(self._enter(x, self.axis), *rest)
-        if isinstance(answer, Tensor):
-            return self._leave(answer, self.axis)
-        return self._leave(answer[0], self.axis), answer[1]
+        again = _Again(x, self._share)
+        whole = _Mapped.apply(x, self.axis, _whole, again.end)
+        with again.keeping(whole):
+            answer = self.inner(whole, *rest)
+        y, *after = (answer,) if isinstance(answer, Tensor) else answer
+        y = _Mapped.apply(y, self.axis, self._share, again.begin)
+        return (y, *after) if after else y
 
     def cost(self, batch: int, length: int) -> Cost:
         """Return the cost of the layer."""
@@ -112,6 +119,50 @@ class DropoutInParts(nn.Module):
             return x
         ones = x.new_ones((x.shape[0], x.shape[1] * self.axis.size, *x.shape[2:]))
         return x * _own(F.dropout(ones, self.p), self.axis)
+
+
+class _Again:
+    """What a layer was given: for the way back a stretch of it is kept, and when that begins all is gathered again.
+
+    Args:
+        x: the stretch.
+        share: gives this process's part of the gradient of all.
+    """
+
+    def __init__(self, x: Tensor, share: _Map) -> None:
+        # products in bfloat16 keep what they made of it themselves
+        self._x: Tensor | None = None if torch.is_autocast_enabled(x.device.type) else x.detach()
+        self._share = share
+        self._gathered: Tensor | None = None
+
+    def keeping(self, whole: Tensor) -> AbstractContextManager[None]:
+        """Keep nothing of what was gathered for the way back; views of it are made anew of what is gathered then."""
+        if self._x is None:
+            return nullcontext()
+        place, dtype = whole.untyped_storage()._cdata, whole.dtype  # the hooks live on, and must not hold it
+
+        def pack(saved: Tensor) -> Any:
+            mine = saved.untyped_storage()._cdata == place and saved.dtype == dtype
+            return (saved.shape, saved.stride(), saved.storage_offset()) if mine else saved
+
+        def unpack(packed: Any) -> Tensor:
+            if isinstance(packed, Tensor):
+                return packed
+            assert self._gathered is not None
+            return self._gathered.as_strided(*packed)
+
+        return torch.autograd.graph.saved_tensors_hooks(pack, unpack)
+
+    def begin(self, gradient: Tensor, axis: Axis) -> Tensor:
+        """Gather the stretches, and the gradient of the layer's answer."""
+        if self._x is not None:
+            self._gathered, self._x = _whole(self._x, axis), None
+        return _whole(gradient, axis)
+
+    def end(self, gradient: Tensor, axis: Axis) -> Tensor:
+        """Forget what was gathered; share the gradient of what the layer was given."""
+        self._gathered = None
+        return self._share(gradient, axis)
 
 
 def _parts(layer: nn.Module) -> list[InParts]:
@@ -135,9 +186,6 @@ def _own(x: Tensor, axis: Axis) -> Tensor:
     return x.chunk(axis.size, dim=1)[axis.index].clone()
 
 
-_Map = Callable[[Tensor, Axis], Tensor]
-
-
 class _Mapped(torch.autograd.Function):
     """One map on the way forward, another on the way back."""
 
@@ -154,11 +202,6 @@ class _Mapped(torch.autograd.Function):
 def gathered_steps(x: Tensor, axis: Axis) -> Tensor:
     """Return all steps (B, T, D), with which each does its part: gradients are summed and shared out."""
     return _Mapped.apply(x, axis, _whole, _part_of_sum)
-
-
-def scattered_sum(x: Tensor, axis: Axis) -> Tensor:
-    """Return this process's steps (B, T / P, D) of the sum of all parts: its gradient is gathered."""
-    return _Mapped.apply(x, axis, _part_of_sum, _whole)
 
 
 def all_steps(x: Tensor, axis: Axis) -> Tensor:
