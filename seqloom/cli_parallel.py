@@ -49,7 +49,7 @@ def scale(
     vocabulary
         tokens
     budget
-        wall time of all rounds, e.g. 60s, 5m; what predictions are made from takes up to as much again
+        wall time of all rounds, e.g. 60s, 5m; what predictions are made from takes about as much again
     weak
         let the batch or the length grow with the plan, instead of sharing it out
     predict

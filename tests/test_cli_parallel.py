@@ -74,7 +74,7 @@ def test_plans_for_a_described_machine_are_predicted_and_the_best_is_named(capsy
 
     # counting plays plan after plan for 20 s: here the best alone, which is counted whatever it takes
     monkeypatch.setattr(play, "counted", partial(play.counted, budget_s=0.0))
-    words = ["plan", "--model", "lstm:1m", "--machine", "h200x8", "--devices", "4", "--batch", "8", "--length", "16"]
+    words = ["plan", "--model", "lstm", "--machine", "h200x8", "--devices", "2", "--batch", "8", "--length", "16"]
     assert cli.run([*words, "--json"]) == 0
     answer = json.loads(capsys.readouterr().out)
     first = answer["candidates"][0]

@@ -75,7 +75,7 @@ def described(cluster: Cluster, block_bytes: float, outside_bytes: float) -> Pri
 
 
 def candidates(devices: int, causal: bool) -> Iterator[Plan]:
-    """Yield every plan whose number of processes divides the devices."""
+    """Yield every plan whose number of processes divides the devices; none with newton, which cannot be predicted."""
     for processes in (n for n in range(1, devices + 1) if devices % n == 0):
         for tensor in _divisors(processes):
             for sequence in _divisors(processes // tensor):
@@ -128,6 +128,13 @@ def _predicted(model: Any, plan: Plan, batch: int, length: int, cluster: Cluster
         reasons = [*reasons, f"data={plan.data} leaves replicas without a row: the batch has {batch}"]
     if plan.sequence > length:
         reasons = [*reasons, f"sequence={plan.sequence} leaves stretches without a step: a row has {length}"]
+    if plan.newton:
+        reasons = [*reasons, "newton: how often it iterates depends on numbers, which a prediction has not"]
+    if plan.newton:
+        reasons = [
+            *reasons,
+            "newton=true takes iterations that depend on the data, and no cost tells them; leave it out",
+        ]
     if reasons:
         return Prediction(str(plan), plan.processes, None, None, None, None, None, None, None, reasons)
     rank = _Rank(model, plan, batch, length, cluster)

@@ -99,7 +99,7 @@ def scale(
         length: tokens of a row.
         parameters: of each model, token table aside.
         vocabulary: tokens.
-        budget_s: wall time of all rounds, shared equally; what predictions are made from takes up to as much again.
+        budget_s: wall time of all rounds, shared equally; what predictions are made from takes about as much again.
         weak: the batch (data) or the length (sequence) grows with the plan, instead of being shared out.
         predicted: whether to predict, too.
         ledger: where the first process's rows go.

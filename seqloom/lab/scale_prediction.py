@@ -9,7 +9,7 @@ from seqloom.parallel._door import Axis
 from seqloom.parallel.cluster import Cluster
 from seqloom.parallel.plan import Plan
 
-_TRIES = 16  # the longest step that is tried takes this part of the budget: there are about ten of them
+_TRIES = 24  # the longest step that is tried takes this part of the budget: there are about twenty of them
 
 
 class Told(NamedTuple):

@@ -98,6 +98,12 @@ def test_plans_that_cannot_be_say_why_and_stand_last() -> None:
     assert "without a block" in told and "without a row" in told and "without a step" in told
 
 
+def test_iterations_that_depend_on_the_data_are_not_predicted_and_not_proposed() -> None:
+    (found,) = predicted("gru", [Plan(sequence=2, newton=True)], cluster())
+    assert found.step_s is None and "depend on the data" in found.why_not[0]
+    assert not any(plan.newton for plan in candidates(8, causal=True))
+
+
 def test_candidates_are_all_plans_whose_processes_divide_the_devices() -> None:
     plans = list(candidates(8, causal=True))
     assert {plan.processes for plan in plans} == {1, 2, 4, 8}

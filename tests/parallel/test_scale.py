@@ -45,13 +45,16 @@ def test_each_model_and_plan_has_its_figures() -> None:
 
 
 def test_what_is_predicted_stands_beside_what_is_measured_alike_on_all_processes() -> None:
-    (first,), (second,) = on_ranks(2, measured, named("gru"), [Plan(pipeline=2)], False, True)
+    plans = [Plan(pipeline=2), Plan(sequence=2, newton=True)]
+    (first, unknown), (second, _) = on_ranks(2, measured, named("gru"), plans, False, True)
     told = ("predicted_step_s", "predicted_speedup")
     for name in told:
         low, high = first[f"{name}_interval"]
         assert 0 < low < first[name] < high and first[name] == second[name]
     assert first["predicted_bubble_share"] == pytest.approx(1 / 5)  # of 4 parts and 2 stages
     assert first["step_s"] > 0 and first["step_s"] != first["predicted_step_s"]
+    assert unknown["step_s"] > 0 and "predicted_speedup" not in unknown
+    assert "depend on the data" in unknown["not_predicted"]
 
 
 def test_a_speed_up_is_of_what_is_predicted_for_both() -> None:
