@@ -112,7 +112,8 @@ class Architecture(Spec):
     def sized(self, preset: str, **settings: Any) -> "Architecture":
         """Return the architecture at a published size, or at one of SIZES, by the dial of blocks and heads.
 
-        Settings go before the preset's; the width is then fitted to the size with them.
+        Settings go before the preset's; the width is then fitted to the size with them, and all widths are such that
+        processes can share them.
 
         Raises:
             ValueError: no such preset or setting, or a width beside a size that it follows from.
@@ -127,7 +128,7 @@ class Architecture(Spec):
         parameters, layers, heads = SIZES[preset]
         heads_too = {"heads": heads} if "heads" in self.__dataclass_fields__ else {}
         found = self.replace(**{"layers": layers, **heads_too, **settings})
-        return _fitted(found, lambda found: found.standard(256), parameters)
+        return _fitted(found, lambda found: found.standard(256), parameters, inner_unit=WIDTH_UNIT)
 
     def unit(self) -> int:
         """Return what widths must be a multiple of: whole vectors, and heads of whole pairs."""
@@ -161,7 +162,9 @@ def fit_width(
     return _fitted(architecture, lambda found: found.model(frontend, head, causal, source), parameters)
 
 
-def _fitted(architecture: Architecture, spec: Callable[[Architecture], ModelSpec], parameters: int) -> Architecture:
+def _fitted(
+    architecture: Architecture, spec: Callable[[Architecture], ModelSpec], parameters: int, inner_unit: int = 1
+) -> Architecture:
     unit = architecture.unit()
 
     def count(units: int) -> int:
@@ -185,7 +188,7 @@ def _fitted(architecture: Architecture, spec: Callable[[Architecture], ModelSpec
     wider = fitted.replace(expand=fitted.expand + 1 / fitted.width)  # one more inner unit in each block
     step = count_parameters(spec(wider)) - count_parameters(spec(fitted))
     inner = round(fitted.expand * fitted.width) + round((parameters - count(best)) / max(step, 1))
-    return fitted.replace(expand=max(inner, 1) / fitted.width)
+    return fitted.replace(expand=max(round(inner / inner_unit), 1) * inner_unit / fitted.width)
 
 
 def build(name: str, preset: str | None = None, vocabulary: int = 256, seed: int = 0, **settings: Any) -> Model:
