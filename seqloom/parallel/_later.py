@@ -63,7 +63,7 @@ class _Later(Linear):
     def _learn(self, x: Tensor, d_y: Tensor) -> None:
         x, d_y = (each.reshape(-1, each.shape[-1]).to(self.weight.dtype) for each in (x, d_y))
         _add(self.weight, d_y.t() @ x)
-        if self.bias is not None:
+        if self.bias is not None and self.bias.requires_grad:  # of parts of a layer one alone learns the bias
             _add(self.bias, d_y.sum(0))
 
 

@@ -52,10 +52,12 @@ def test_three_steps_under_a_schedule_equal_those_of_one_process(name: str, sche
     [
         ("gpt", plan_of("1f1b", data=2, bucket_mb=0.01)),  # several buckets
         ("gpt", plan_of("1f1b", tensor=2)),
+        ("gpt", plan_of("zero_bubble", tensor=2)),
+        ("gpt", plan_of("zero_bubble", tensor=2, sequence_norms=True)),
         ("gpt", plan_of("zero_bubble", sequence=2)),
         ("gru", plan_of("interleaved", sequence=2)),
     ],
-    ids=["data", "tensor", "sequence-fold", "sequence-relay"],
+    ids=["data", "tensor", "tensor-weights-later", "norms-in-parts", "sequence-fold", "sequence-relay"],
 )
 def test_a_schedule_goes_with_another_axis(name: str, plan: Plan) -> None:
     hold(described(name), plan)
