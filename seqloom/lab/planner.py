@@ -83,6 +83,8 @@ def candidates(devices: int, causal: bool) -> Iterator[Plan]:
                     data = processes // tensor // sequence // pipeline
                     plan = Plan(data=data, tensor=tensor, sequence=sequence, pipeline=pipeline)
                     yield plan
+                    if tensor > 1:
+                        yield plan.replace(sequence_norms=True)
                     if data * sequence > 1 and pipeline == 1:
                         yield plan.replace(sharded=True)
                     for schedule in ("1f1b", "interleaved", "zero_bubble") if pipeline > 1 else ():
@@ -128,8 +130,6 @@ def _predicted(model: Any, plan: Plan, batch: int, length: int, cluster: Cluster
         reasons = [*reasons, f"data={plan.data} leaves replicas without a row: the batch has {batch}"]
     if plan.sequence > length:
         reasons = [*reasons, f"sequence={plan.sequence} leaves stretches without a step: a row has {length}"]
-    if plan.newton:
-        reasons = [*reasons, "newton: how often it iterates depends on numbers, which a prediction has not"]
     if plan.newton:
         reasons = [
             *reasons,
@@ -215,8 +215,9 @@ class _Rank:
         return Cost(flops=flops, bytes=cost.bytes, depth=cost.depth * again, state_bytes=cost.state_bytes)
 
     def kept_bytes(self, prices: Prices) -> float:
-        """Return what the forward pass keeps for the way back; what is outside mixers is whole on a tensor axis."""
-        inside = len(self.blocks) * prices.block_bytes * (0.5 + 0.5 / self.plan.tensor)
+        """Return what the forward pass keeps for the way back; beside tensor, half of it is cut only with the norms."""
+        whole = 0.0 if self.plan.sequence_norms else 0.5
+        inside = len(self.blocks) * prices.block_bytes * (whole + (1 - whole) / self.plan.tensor)
         kept = kept_share(self.plan, self.parts)
         return self.tokens * kept * (inside + prices.outside_bytes / self.words)
 
@@ -234,7 +235,8 @@ class _Rank:
             total += max(0.0, gradients_s - compute_s / 2) if link.overlaps else gradients_s
         if plan.tensor > 1:
             layers = sum(1 + (block.channel is not None) for block in self.blocks)
-            total += _sum_s(plan.tensor, 2 * layers * answer, link, 2 * layers)
+            sums = layers * (2.5 if plan.sequence_norms else 2)  # a gathering is half a sum, and there are five
+            total += _sum_s(plan.tensor, sums * answer, link, sums)
             steps = sum(self.steps * waits_each_step(block) for block in self.blocks)
             total += 2 * steps * link.link_s * (plan.tensor - 1)
         if plan.sequence > 1:
@@ -261,7 +263,7 @@ def _asked(cost: Cost, parameters: float) -> np.ndarray:
     return np.array([cost.flops, cost.depth, cost.bytes, parameters], dtype=np.float64)
 
 
-def _sum_s(processes: int, sent: float, link: Cluster, calls: int) -> float:
+def _sum_s(processes: int, sent: float, link: Cluster, calls: float) -> float:
     """Return the seconds of sums over processes, as rings do them."""
     rounds = 2 * (processes - 1)
     return rounds / processes * sent / link.link_bytes_per_s + calls * rounds * link.link_s
