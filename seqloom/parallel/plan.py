@@ -51,7 +51,7 @@ class Plan(Spec):
     def __str__(self) -> str:
         fields = {name: getattr(self, name) for name in type(self).__dataclass_fields__}
         plain = type(self)()
-        told = [f"{name}={value}" for name, value in fields.items() if value != getattr(plain, name)]
+        told = [f"{name}={value}".lower() for name, value in fields.items() if value != getattr(plain, name)]
         return ",".join(told) or "data=1"
 
     @property
