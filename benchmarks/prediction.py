@@ -7,7 +7,7 @@ For each model and size of it the links are measured and the prices fitted to sh
 then steps at sizes that the fit has not seen are timed, all plans in turn within every round. The last line of output
 is one JSON document: the cases, and the mean and the worst relative errors. Quiet the machine first: what else runs is
 an error of the prediction. `--keep` writes the cases to the ledger from which `seqloom plan` tells how far it is off,
-in place of what the ledger had of this machine: let it be all of them.
+in place of what the ledger had of these models on this machine.
 """
 
 import argparse
@@ -156,10 +156,6 @@ def main() -> None:
                 )  # fmt: skip
     if not rows:
         return
-    if given.keep is not None:
-        about = {"machine": named(describe(runtime.device())), "time": now()}
-        fields = Case.__dataclass_fields__.keys() - about.keys()
-        keep([resolve(Case, {**{name: row[name] for name in fields}, **about}) for row in rows], given.keep)
     errors, memory = (np.abs([row[name] for row in rows]) for name in ("error", "memory_error"))
     summary = {
         "cases": len(rows),
@@ -169,7 +165,11 @@ def main() -> None:
         "memory_mean_error": float(memory.mean()), "memory_worst_error": float(memory.max()),
         "sent_as_told": sum(row["sent_as_told"] for row in rows),
     }  # fmt: skip
-    print(json.dumps({**summary, "rows": rows}))
+    print(json.dumps({**summary, "rows": rows}), flush=True)
+    if given.keep is not None:
+        about = {"machine": named(describe(runtime.device())), "time": now()}
+        fields = Case.__dataclass_fields__.keys() - about.keys()
+        keep([resolve(Case, {**{name: row[name] for name in fields}, **about}) for row in rows], given.keep)
 
 
 if __name__ == "__main__":

@@ -41,7 +41,8 @@ def predictions(rows: list[dict[str, Any]], basis: str) -> str:
     if len(lines) > _SHOWN:
         told.append(f"... and {len(lines) - _SHOWN} slower ones, all in --json")
     if refused:
-        told.append(f"{len(refused)} plans cannot be, e.g. {refused[0]['plan']}: {refused[0]['why_not'][0]}")
+        first, plans = refused[0], "plan" if len(refused) == 1 else "plans"
+        told.append(f"{len(refused)} {plans} cannot be, e.g. {first['plan']}: {first['why_not'][0]}")
     return "\n".join(told)
 
 

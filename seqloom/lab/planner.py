@@ -133,7 +133,7 @@ def _predicted(model: Any, plan: Plan, batch: int, length: int, cluster: Cluster
     if plan.newton:
         reasons = [
             *reasons,
-            "newton=true takes iterations that depend on the data, and no cost tells them; leave it out",
+            "newton=true takes iterations that depend on the data, and no cost tells them; it can only be measured",
         ]
     if reasons:
         return Prediction(str(plan), plan.processes, None, None, None, None, None, None, None, reasons)

@@ -84,14 +84,16 @@ def read(path: Path = LEDGER) -> list[Case]:
 
 
 def keep(cases: Sequence[Case], path: Path = LEDGER) -> None:
-    """Write cases to a ledger, in place of what it had of their machines; cases of other machines stay.
+    """Write cases to a ledger, in place of what it had of these models on their machine; others stay.
 
     Raises:
         ValueError: the ledger that is there has a line that is no case.
     """
-    anew = {case.machine for case in cases}
-    kept = [case for case in read(path) if case.machine not in anew]
-    path.write_text("".join(f"{json.dumps(to_data(case))}\n" for case in (*kept, *cases)), encoding="utf-8")
+    anew = {(case.machine, case.model, case.parameters) for case in cases}
+    kept = [case for case in read(path) if (case.machine, case.model, case.parameters) not in anew]
+    aside = path.with_suffix(".new")
+    aside.write_text("".join(f"{json.dumps(to_data(case))}\n" for case in (*kept, *cases)), encoding="utf-8")
+    aside.replace(path)
 
 
 def band(cases: Sequence[Case], machine: str) -> Band:

@@ -142,7 +142,7 @@ def tried(
     """Return, for each plan that suits a model, what steps under it took: with half the steps, half the rows, both.
 
     Called by all processes of the plans. Where a step of one process would take longer than `long_s`, all rows are
-    shorter, by fours; where there are too few rows to halve, only steps are.
+    shorter, by fours; where there are too few rows to halve, or one step, that is left out.
 
     Args:
         spec: the model.
@@ -153,20 +153,18 @@ def tried(
         long_s: seconds of a step, above which rows do not become longer.
     """
     settings = Optimizer(learning_rate=RATE)
-    alone, steps = Learner(spec.build(0), settings), _SHORT
-    while steps < length // 2 and 4 * _told(world, _seconds(world, Step(alone, spec, batch, steps), 1)) < long_s:
-        steps = min(4 * steps, length // 2)
+    alone, half = Learner(spec.build(0), settings), max(length // 2, 1)
+    steps = min(_SHORT, half)
+    while steps < half and 4 * _told(world, _warm_seconds(world, Step(alone, spec, batch, steps), 1)) < long_s:
+        steps = min(4 * steps, half)
     with torch.device("meta"):
         suited = [plan for plan in plans if not why_not(plan, spec.build(0)) and plan.data <= batch]
     found: Tries = {}
     for plan in suited if batch > 1 else []:
         learns = learner(spec.build(0), lambda: spec.build(0), settings, plan)
-        fewer = [(batch // 2, min(2 * steps, length)), (batch // 2, steps)] if batch // 2 >= plan.data else []
-        for size in [(batch, steps), *fewer]:
-            step = Step(learns, spec, *size)
-            step()
-            step()
-            found.setdefault(plan, []).append((*size, _seconds(world, step, 5)))
+        fewer = [(batch // 2, 2 * steps), (batch // 2, steps)] if batch // 2 >= plan.data and length > 1 else []
+        for size in [(batch, steps), *fewer] if steps >= plan.sequence else []:
+            found.setdefault(plan, []).append((*size, _warm_seconds(world, Step(learns, spec, *size), 5)))
     return found
 
 
@@ -178,8 +176,10 @@ def corrected(prices: Prices, spec: ModelSpec, cluster: Cluster, taken: Tries) -
     """
     times: list[tuple[str, float]] = []
     for plan, points in taken.items():
-        told = [predict(spec, [plan], rows, steps, cluster, prices)[0].step_s or 0.0 for rows, steps, _ in points]
-        ratios = [seconds / each for (_, _, seconds), each in zip(points, told, strict=True)]
+        told = [predict(spec, [plan], rows, steps, cluster, prices)[0].step_s for rows, steps, _ in points]
+        ratios = [seconds / each for (_, _, seconds), each in zip(points, told, strict=True) if each]
+        if len(ratios) < len(points):
+            continue  # the planner does not know such a plan, or not at such sizes
         times.append((kinds(plan)[0], ratios[0] * (ratios[1] / ratios[2] if len(ratios) > 1 else 1.0)))
     return prices._replace(times=tuple(times))
 
@@ -193,6 +193,13 @@ def _seconds(world: Axis, call: Callable[[], object], rounds: int) -> float:
         call()
         found.append(perf_counter() - began)
     return float(np.median(found))
+
+
+def _warm_seconds(world: Axis, step: Step, rounds: int) -> float:
+    """Return the median seconds of a step, after two that are not timed."""
+    step()
+    step()
+    return _seconds(world, step, rounds)
 
 
 def _told(world: Axis, value: float) -> float:

@@ -70,7 +70,7 @@ def _drawn(rows: Sequence[dict[str, Any]], name: str, narrow: bool = False, alon
         style = _ALONE + marks("#1d1f23", "#5d636d", "#fff")
         d.parts.append(f'<style>{style}</style><rect width="100%" height="100%" fill="#fff"/>')
     most = max(max(case["speedup_interval"][1], case["ceiling"], case.get("predicted_speedup", 0)) for case in rows)
-    x = Scale(0.0, min(max(processes, most), 2.0 * processes) * 1.02, *d.x_range)
+    x = Scale(0.0, max(processes, most) * 1.02, *d.x_range)
     whole = int(x.high)
     marked = range(0, whole + 1, max(1, whole // 8))
     d.axes(x, Scale(0.0, 1.0, *d.y_range), [(n, f"{n}") for n in marked], [])

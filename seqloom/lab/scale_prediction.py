@@ -9,7 +9,7 @@ from seqloom.parallel._door import Axis
 from seqloom.parallel.cluster import Cluster
 from seqloom.parallel.plan import Plan
 
-_TRIES = 24  # the longest step that is tried takes this part of the budget: there are about twenty of them
+_TRIES = 12  # the longest step that is tried takes this part of the budget at most: there are about ten such
 
 
 class Told(NamedTuple):
@@ -29,7 +29,7 @@ class Foreteller:
     """Predicts plans as `seqloom plan --machine this` does; all processes of the plans call it together.
 
     Links are measured and prices fitted once a model and width, and each plan is tried with half the rows, half the
-    steps, and both.
+    steps, and both, or with shorter rows where those take long.
 
     Args:
         batch: rows of a step of one process.

@@ -335,10 +335,20 @@ def also_summed(parameter: Tensor, axis: str) -> None:
 
 
 def sum_marked(module: torch.nn.Module, mesh: Mesh) -> None:
-    """Sum the gradients of marked parameters along their axes, after the way back; none given counts as zeros."""
+    """Sum the gradients of marked parameters along their axes, after the way back; none given counts as zeros.
+
+    Those of an axis and a type go in one message.
+    """
+    marked: dict[tuple[str, torch.dtype], list[torch.nn.Parameter]] = {}
     for parameter in module.parameters():
         for axis in getattr(parameter, "summed_along", ()):
             if mesh[axis].size > 1:
-                total = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
-                mesh[axis].sum(local(total))
-                parameter.grad = total if parameter.requires_grad else None
+                marked.setdefault((axis, parameter.dtype), []).append(parameter)
+    for (axis, _), parameters in marked.items():
+        totals = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
+        joined = torch.cat([local(total).flatten() for total in totals])
+        mesh[axis].sum(joined)
+        parts = joined.split([local(total).numel() for total in totals])
+        for parameter, total, part in zip(parameters, totals, parts, strict=True):
+            local(total).copy_(part.view_as(local(total)))
+            parameter.grad = total if parameter.requires_grad else None

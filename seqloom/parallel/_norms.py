@@ -107,7 +107,7 @@ class EveryStep(nn.Module):
 
 
 class DropoutInParts(nn.Module):
-    """Dropout on a stretch of time: all draw for every step, and so the same as where time is not cut."""
+    """Dropout on a stretch of time: all draw for every step, the same as where time is not cut and rows not padded."""
 
     def __init__(self, p: float, axis: Axis) -> None:
         super().__init__()

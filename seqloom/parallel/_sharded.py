@@ -69,7 +69,8 @@ class _Gather:
 
     def __call__(self, output_tensor: Tensor, input_tensor: Tensor, group: Any, async_op: bool = False) -> Any:
         self.axis.traffic.add(self.axis.name, "gather", input_tensor)
-        return dist.all_gather_into_tensor(output_tensor, input_tensor, group=group, async_op=async_op)
+        with self.axis.traffic.waiting():  # for all of it, unless it goes on beside what is computed
+            return dist.all_gather_into_tensor(output_tensor, input_tensor, group=group, async_op=async_op)
 
 
 class _ScatterSum(_Gather):
@@ -79,4 +80,5 @@ class _ScatterSum(_Gather):
         self, output_tensor: Tensor, input_tensor: Tensor, group: Any, op: Any, async_op: bool = False
     ) -> Any:
         self.axis.traffic.add(self.axis.name, "scatter_sum", output_tensor)
-        return dist.reduce_scatter_tensor(output_tensor, input_tensor, op=op, group=group, async_op=async_op)
+        with self.axis.traffic.waiting():
+            return dist.reduce_scatter_tensor(output_tensor, input_tensor, op=op, group=group, async_op=async_op)

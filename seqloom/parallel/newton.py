@@ -66,7 +66,8 @@ def newton(
     """
     if dist.get_backend(axis.group) == "fake":
         raise ValueError(
-            "newton: how often processes call each other depends on numbers, which a plan that is played has not"
+            "newton: how often processes call each other depends on numbers, which a plan that is played has not; "
+            "leave newton out, and the rest of the plan can be checked"
         )
     certificate, y, back = Certificate(" ".join(why_not(x, weights, where))), None, None
     wide = torch.promote_types(x.dtype, torch.float32)

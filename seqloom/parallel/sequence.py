@@ -58,23 +58,24 @@ class SequenceParallel(Strategy):
 
     def apply(self, model: nn.Module, axis: Axis) -> None:
         """Let states cross the cuts of time in every block of the backbone."""
-        for block in model.get_submodule("backbone.blocks").children():
+        for number, block in model.get_submodule("backbone.blocks").named_children():
             mixer: Any = block.get_submodule("mixer")
-            at_once = self.plan.newton and isinstance(mixer, RecurrentMixer)
+            at_once = f"block {number}" if self.plan.newton and isinstance(mixer, RecurrentMixer) else ""
             block.mixer = InTime(mixer, axis, self.plan.ring and _rings(mixer), at_once)
 
 
 class InTime(nn.Module):
     """A mixer on this process's stretch of time.
 
-    `certificate` tells of the last recurrence that was to be solved at once; its `reason` why it was relayed instead.
+    `at_once` names a recurrence that is to be solved at once, by iterations; `certificate` tells of the last time, its
+    `reason` why it was relayed instead.
     """
 
-    def __init__(self, inner: nn.Module, axis: Axis, rings: bool = False, at_once: bool = False) -> None:
+    def __init__(self, inner: nn.Module, axis: Axis, rings: bool = False, at_once: str = "") -> None:
         super().__init__()
         self.inner, self.axis, self.rings, self.at_once = inner, axis, rings, at_once
         self.certificate: Certificate | None = None
-        self._warned = False
+        self._told_of: set[str] = set()
         self.causal, self.reads, self.carry = (getattr(inner, name) for name in ("causal", "reads", "carry"))
 
     def forward(self, x: Tensor, state: State | None, where: Where, *memory: Any) -> tuple[Tensor, None]:
@@ -122,10 +123,11 @@ class InTime(nn.Module):
         return None if h is None else mixer.out(h)
 
     def _tell(self, sentence: str) -> None:
-        """Warn of it, once, on the first process."""
-        if self.axis.index == 0 and not self._warned:
-            warnings.warn(f"newton, {self.inner.cell}: {sentence}", stacklevel=2)
-            self._warned = True
+        """Warn of it, once of states and once of gradients, on the first process."""
+        what = sentence.partition(" ")[0]
+        if self.axis.index == 0 and what not in self._told_of:
+            warnings.warn(f"newton, {self.at_once}, {self.inner.cell}: {sentence}", stacklevel=2)
+            self._told_of.add(what)
 
     def _relayed(self, x: Tensor, where: Where) -> Tensor:
         axis = self.axis

@@ -110,3 +110,6 @@ def test_gloo_talks_where_the_user_says_and_not_through_the_loopback_of_itself(m
     monkeypatch.delenv("GLOO_SOCKET_IFNAME")
     runtime.talk_towards("127.0.0.1")
     assert "GLOO_SOCKET_IFNAME" not in os.environ
+    monkeypatch.setattr(runtime, "_interface", lambda address: "eth7" if address == "10.0.0.1" else None)
+    runtime.talk_towards("10.0.0.1")
+    assert os.environ.pop("GLOO_SOCKET_IFNAME") == "eth7"
