@@ -36,7 +36,7 @@ class Prices(NamedTuple):
     points: int  # measured steps behind them
     sizes: np.ndarray = np.ones((1, 2))  # (n, 2) rows and steps of those
     left: np.ndarray = np.ones(1)  # (n,) measured over fitted seconds
-    times: tuple[tuple[str, float], ...] = ()  # (kind of plan, how many times as long as is told it takes here)
+    lines: tuple[tuple[str, float, float], ...] = ()  # (kind of plan, a, b): it takes a + b times what is told, here
 
     def correction(self, rows: float, steps: float) -> float:
         """Return what measured sizes took over what the prices say of them: a mean, of which near ones are most."""
@@ -148,8 +148,8 @@ def _predicted(model: Any, plan: Plan, batch: int, length: int, cluster: Cluster
     bubble = idle_share(plan, rank.parts)
     passed_s = busy_s * rank.relay / (1 - bubble)
     message_s = rank.message_s(busy_s)
-    times = math.prod(times for kind, times in prices.times if kind in kinds(plan))
-    step_s = (passed_s + update_s + message_s) * times
+    lines = [(more, times) for kind, more, times in prices.lines if kind in kinds(plan)]
+    step_s = (passed_s + update_s + message_s) * math.prod(times for _, times in lines) + sum(more for more, _ in lines)
     parts = {**dict(zip(FEATURES, seconds.tolist(), strict=True)), "messages": message_s, "bubble": passed_s - busy_s}
     axes = sum(degree > 1 for degree in plan.degrees().values())
     share = min(prices.error + 0.1 * axes, 0.9)

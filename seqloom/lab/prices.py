@@ -139,7 +139,7 @@ def measured(spec: ModelSpec, world: Axis, devices: int) -> Cluster:
 def tried(
     spec: ModelSpec, world: Axis, batch: int, length: int, plans: Sequence[Plan] = PAIRS, long_s: float = _LONG_S
 ) -> Tries:
-    """Return, for each plan that suits a model, what steps under it took: with half the steps, half the rows, both.
+    """Return, for each plan that suits a model, what steps under it took: half as long, an eighth, or of half the rows.
 
     Called by all processes of the plans. Where a step of one process would take longer than `long_s`, all rows are
     shorter, by fours; where there are too few rows to halve, or one step, that is left out.
@@ -162,26 +162,31 @@ def tried(
     found: Tries = {}
     for plan in suited if batch > 1 else []:
         learns = learner(spec.build(0), lambda: spec.build(0), settings, plan)
-        fewer = [(batch // 2, 2 * steps), (batch // 2, steps)] if batch // 2 >= plan.data and length > 1 else []
-        for size in [(batch, steps), *fewer] if steps >= plan.sequence else []:
-            found.setdefault(plan, []).append((*size, _warm_seconds(world, Step(learns, spec, *size), 5)))
+        sizes = {(batch, max(steps // 4, min(_SHORT, half))), (batch, steps)}
+        if batch // 2 >= plan.data and length > 1:
+            sizes.add((batch // 2, 2 * steps))
+        for rows, each in sorted(size for size in sizes if size[1] >= plan.sequence):
+            seconds = _warm_seconds(world, Step(learns, spec, rows, each), 7)
+            found.setdefault(plan, []).append((rows, each, seconds))
     return found
 
 
 def corrected(prices: Prices, spec: ModelSpec, cluster: Cluster, taken: Tries) -> Prices:
-    """Return prices that know how many times as long plans took as was told of them.
+    """Return prices that know what plans took beside what was told of them: a + b times as long.
 
-    What doubling the rows does to that and what doubling the steps does are taken to multiply. What is found for a plan
-    of several axes stands under the first of its kinds.
+    a and b are the non-negative ones that are nearest to what was tried, in relative terms, and stand under the first
+    of a plan's kinds.
     """
-    times: list[tuple[str, float]] = []
+    lines: list[tuple[str, float, float]] = []
     for plan, points in taken.items():
         told = [predict(spec, [plan], rows, steps, cluster, prices)[0].step_s for rows, steps, _ in points]
-        ratios = [seconds / each for (_, _, seconds), each in zip(points, told, strict=True) if each]
-        if len(ratios) < len(points):
+        if None in told:
             continue  # the planner does not know such a plan, or not at such sizes
-        times.append((kinds(plan)[0], ratios[0] * (ratios[1] / ratios[2] if len(ratios) > 1 else 1.0)))
-    return prices._replace(times=tuple(times))
+        asked = np.array([[1.0, each] for each in told], dtype=np.float64)
+        asked[:, 0] *= len(points) > 1  # one point tells of no part that stays
+        more, times = non_negative(asked, np.array([seconds for *_, seconds in points])).tolist()
+        lines.append((kinds(plan)[0], more, times))
+    return prices._replace(lines=tuple(lines))
 
 
 def _seconds(world: Axis, call: Callable[[], object], rounds: int) -> float:
