@@ -80,4 +80,4 @@ def test_what_is_no_case_is_refused_and_named(line: str, said: str, tmp_path: Pa
 
 def test_the_ledger_of_the_package_can_be_read() -> None:
     cases = read()
-    assert len({(case.model, case.batch, case.length, case.plan, case.machine) for case in cases}) == len(cases)
+    assert len({(case.model, case.batch, case.length, case.plan, case.machine) for case in cases}) == len(cases) >= 40
