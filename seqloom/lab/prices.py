@@ -34,6 +34,7 @@ PAIRS = tuple(  # a plan of each kind
     )
 )
 _SHORT, _LONG_S = 8, 1.0  # steps of a row at least; seconds of a step for which rows are made shorter
+_SLOW_S = 0.25  # a step that is timed three times
 _MESSAGE = 2**22  # bytes of a long message
 _BLOCKS = 2  # and twice as many: with them is counted what a forward pass keeps
 
@@ -201,10 +202,10 @@ def _seconds(world: Axis, call: Callable[[], object], rounds: int) -> float:
 
 
 def _warm_seconds(world: Axis, step: Step, rounds: int) -> float:
-    """Return the median seconds of a step, after two that are not timed."""
+    """Return the median seconds of a step, after two that do not count; of a long one fewer."""
     step()
-    step()
-    return _seconds(world, step, rounds)
+    long = _told(world, _seconds(world, step, 1)) > _SLOW_S
+    return _seconds(world, step, min(rounds, 3) if long else rounds)
 
 
 def _told(world: Axis, value: float) -> float:
