@@ -327,28 +327,3 @@ def local(tensor: Tensor) -> Tensor:
 def is_shared_out(tensor: Tensor) -> bool:
     """Return whether a tensor is a DTensor, whose class takes most of a second to import."""
     return hasattr(tensor, "to_local")
-
-
-def also_summed(parameter: Tensor, axis: str) -> None:
-    """Mark a parameter of which each process of an axis sees a part of its use: its gradient is summed along it."""
-    parameter.summed_along = (*getattr(parameter, "summed_along", ()), axis)  # type: ignore[attr-defined]
-
-
-def sum_marked(module: torch.nn.Module, mesh: Mesh) -> None:
-    """Sum the gradients of marked parameters along their axes, after the way back; none given counts as zeros.
-
-    Those of an axis and a type go in one message.
-    """
-    marked: dict[tuple[str, torch.dtype], list[torch.nn.Parameter]] = {}
-    for parameter in module.parameters():
-        for axis in getattr(parameter, "summed_along", ()):
-            if mesh[axis].size > 1:
-                marked.setdefault((axis, parameter.dtype), []).append(parameter)
-    for (axis, _), parameters in marked.items():
-        totals = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
-        joined = torch.cat([local(total).flatten() for total in totals])
-        mesh[axis].sum(joined)
-        parts = joined.split([local(total).numel() for total in totals])
-        for parameter, total, part in zip(parameters, totals, parts, strict=True):
-            local(total).copy_(part.view_as(local(total)))
-            parameter.grad = total if parameter.requires_grad else None

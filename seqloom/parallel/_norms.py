@@ -18,7 +18,8 @@ from torch.nn import functional as F
 from seqloom.core.cost import Cost
 from seqloom.core.types import Where, fresh_place, locate
 from seqloom.mixers.bidirectional import BidirectionalMixer
-from seqloom.parallel._door import Axis, also_summed
+from seqloom.parallel._door import Axis
+from seqloom.parallel._marked import also_summed
 from seqloom.parallel._vocabulary import LogitsInParts
 from seqloom.parallel.sequence import InTime
 from seqloom.parallel.tensor import InParts

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from seqloom.core import registry
 from seqloom.model.mixer import Cut
-from seqloom.parallel._door import Axis, Mesh, is_shared_out, local, sum_marked
+from seqloom.parallel._door import Axis, Mesh, is_shared_out, local
+from seqloom.parallel._marked import sum_marked
 from seqloom.parallel._norms import cut_norms
 from seqloom.parallel._objective import Objective
 from seqloom.parallel._vocabulary import in_vocabulary

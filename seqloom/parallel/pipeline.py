@@ -7,7 +7,8 @@ from torch import Tensor, nn
 
 from seqloom.core.types import FRESH, State, Where
 from seqloom.model.mixer import Memory
-from seqloom.parallel._door import Axis, also_summed, handed, taken
+from seqloom.parallel._door import Axis, handed, taken
+from seqloom.parallel._marked import also_summed
 from seqloom.parallel.plan import Plan, Strategy
 
 Cuts = Literal["rows", "time"]

@@ -11,7 +11,8 @@ from seqloom.core.types import FRESH, State, Where
 from seqloom.model.block import ChannelMixer
 from seqloom.model.mixer import Cut, Memory, SequenceMixer, Split
 from seqloom.ops.recurrence import gathered_by
-from seqloom.parallel._door import Axis, also_summed, copied, gathered, summed
+from seqloom.parallel._door import Axis, copied, gathered, summed
+from seqloom.parallel._marked import also_summed
 from seqloom.parallel._vocabulary import cut_vocabulary
 from seqloom.parallel.plan import Plan, Strategy, listed
 
