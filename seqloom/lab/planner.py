@@ -26,6 +26,18 @@ _STATE = 16  # bytes of a parameter: itself, its gradient, two moments, in float
 _FLOAT = 4
 
 
+class Curve(NamedTuple):
+    """What a kind of plan takes here, of what is told of it: more + times * told ** power."""
+
+    more: float
+    times: float
+    power: float
+
+    def __call__(self, told: float) -> float:
+        """Return seconds."""
+        return self.more + self.times * told**self.power
+
+
 class Prices(NamedTuple):
     """Seconds for each of FEATURES in a training step, and what is known of them."""
 
@@ -36,7 +48,7 @@ class Prices(NamedTuple):
     points: int  # measured steps behind them
     sizes: np.ndarray = np.ones((1, 2))  # (n, 2) rows and steps of those
     left: np.ndarray = np.ones(1)  # (n,) measured over fitted seconds
-    lines: tuple[tuple[str, float, float], ...] = ()  # (kind of plan, a, b): it takes a + b times what is told, here
+    curves: tuple[tuple[str, Curve], ...] = ()  # of kinds of plans that were tried here
 
     def correction(self, rows: float, steps: float) -> float:
         """Return what measured sizes took over what the prices say of them: a mean, of which near ones are most."""
@@ -148,8 +160,8 @@ def _predicted(model: Any, plan: Plan, batch: int, length: int, cluster: Cluster
     bubble = idle_share(plan, rank.parts)
     passed_s = busy_s * rank.relay / (1 - bubble)
     message_s = rank.message_s(busy_s)
-    lines = [(more, times) for kind, more, times in prices.lines if kind in kinds(plan)]
-    step_s = (passed_s + update_s + message_s) * math.prod(times for _, times in lines) + sum(more for more, _ in lines)
+    told_s = passed_s + update_s + message_s
+    step_s = told_s * math.prod(curve(told_s) / told_s for kind, curve in prices.curves if kind in kinds(plan))
     parts = {**dict(zip(FEATURES, seconds.tolist(), strict=True)), "messages": message_s, "bubble": passed_s - busy_s}
     axes = sum(degree > 1 for degree in plan.degrees().values())
     share = min(prices.error + 0.1 * axes, 0.9)

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from seqloom.core import runtime
-from seqloom.lab.planner import Prices, features, kinds, predict
+from seqloom.lab.planner import Curve, Prices, features, kinds, predict
 from seqloom.lab.steps import RATE, Step
 from seqloom.measure.clock import time
 from seqloom.measure.memory import peak_live_bytes, total_bytes
@@ -34,6 +34,7 @@ PAIRS = tuple(  # a plan of each kind
     )
 )
 _SHORT, _LONG_S = 8, 1.0  # steps of a row at least; seconds of a step for which rows are made shorter
+_STEEPEST = 1.5  # power of what is told that a step may take
 _SLOW_S = 0.25  # a step that is timed three times
 _MESSAGE = 2**22  # bytes of a long message
 _BLOCKS = 2  # and twice as many: with them is counted what a forward pass keeps
@@ -44,9 +45,9 @@ Tries = dict[Plan, list[tuple[int, int, float]]]  # (rows, steps of a row, secon
 def fitted(spec: ModelSpec, batch: int, length: int, budget_s: float = 30.0) -> Prices:
     """Return the prices of a model of tokens on this machine, by steps of growing size while the budget lasts.
 
-    The sizes are half of the tokens that are asked about and fewer, in as many rows or shorter ones. The prices are the
-    non-negative ones whose relative errors have the least squares. Their error is the largest relative one among the
-    measured steps, at least a twentieth; what is left at each size is kept, and corrects predictions near it.
+    The sizes are three quarters of the tokens that are asked about and fewer, in fewer rows or shorter ones. The prices
+    are the non-negative ones whose relative errors have the least squares. Their error is the largest relative one
+    among the measured steps, at least a twentieth; what is left at each size is kept, and corrects predictions near it.
     """
     learner = Learner(spec.build(0), Optimizer(learning_rate=RATE))
     began = perf_counter()
@@ -54,7 +55,8 @@ def fitted(spec: ModelSpec, batch: int, length: int, budget_s: float = 30.0) -> 
     taken: list[float] = []
     measured: list[tuple[int, int]] = []
     for rows, steps in sizes(batch, length):
-        ahead = 4 * taken[-1] * 4 if taken else 0.0  # four times the tokens, and four calls
+        more = rows * steps / (measured[-1][0] * measured[-1][1]) if measured else 0.0
+        ahead = 6 * more * taken[-1] if taken else 0.0  # calls of it
         if len(taken) >= LEAST and perf_counter() - began + ahead > budget_s:
             break
         taken.append(float(np.median(time(Step(learner, spec, rows, steps), min_rounds=5, max_time_s=budget_s / 12))))
@@ -66,10 +68,17 @@ def fitted(spec: ModelSpec, batch: int, length: int, budget_s: float = 30.0) -> 
     return Prices(seconds, *kept_bytes(spec), error, len(taken), np.array(measured), left)
 
 
+def near(size: int) -> int:
+    """Return three quarters of a size, in eights where there are enough: parts of a pipeline are then of one size."""
+    some = max(3 * size // 4, 1)
+    return some - some % 8 if some >= 16 else some
+
+
 def sizes(batch: int, length: int) -> list[tuple[int, int]]:
     """Return (rows, steps) to measure for a batch of rows of a length, the smallest first."""
     found = {(max(batch // r, 1), max(length // s, 1)) for r in _ROWS for s in _STEPS if r * s > 1}
     found = {(rows, steps) for rows, steps in found if 2 * rows * steps <= batch * length}
+    found |= {(batch, near(length)), (near(batch), length)} - {(batch, length)}
     found |= set(_SMALL) if len(found) < LEAST else set()
     return sorted(found, key=lambda size: (size[0] * size[1], size))
 
@@ -140,10 +149,11 @@ def measured(spec: ModelSpec, world: Axis, devices: int) -> Cluster:
 def tried(
     spec: ModelSpec, world: Axis, batch: int, length: int, plans: Sequence[Plan] = PAIRS, long_s: float = _LONG_S
 ) -> Tries:
-    """Return, for each plan that suits a model, what steps under it took: half as long, an eighth, or of half the rows.
+    """Return, for each plan that suits a model, what steps under it took here.
 
-    Called by all processes of the plans. Where a step of one process would take longer than `long_s`, all rows are
-    shorter, by fours; where there are too few rows to halve, or one step, that is left out.
+    Rows are three quarters as long as is asked about, a quarter, or half as many. Called by all processes of the plans.
+    Where a step of one process would take longer than `long_s`, all rows are shorter, by fours; where there are too few
+    rows to halve, or one step, that is left out.
 
     Args:
         spec: the model.
@@ -154,18 +164,18 @@ def tried(
         long_s: seconds of a step, above which rows do not become longer.
     """
     settings = Optimizer(learning_rate=RATE)
-    alone, half = Learner(spec.build(0), settings), max(length // 2, 1)
-    steps = min(_SHORT, half)
-    while steps < half and 4 * _told(world, _warm_seconds(world, Step(alone, spec, batch, steps), 1)) < long_s:
-        steps = min(4 * steps, half)
+    alone, most = Learner(spec.build(0), settings), near(length)
+    steps = min(_SHORT, most)
+    while steps < most and 4 * _told(world, _warm_seconds(world, Step(alone, spec, batch, steps), 1)) < long_s:
+        steps = min(4 * steps, most)
     with torch.device("meta"):
         suited = [plan for plan in plans if not why_not(plan, spec.build(0)) and plan.data <= batch]
     found: Tries = {}
     for plan in suited if batch > 1 else []:
         learns = learner(spec.build(0), lambda: spec.build(0), settings, plan)
-        sizes = {(batch, max(steps // 4, min(_SHORT, half))), (batch, steps)}
+        sizes = {(batch, max(steps // 3, min(_SHORT, most))), (batch, steps)}
         if batch // 2 >= plan.data and length > 1:
-            sizes.add((batch // 2, 2 * steps))
+            sizes.add((batch // 2, min(2 * steps, length)))
         for rows, each in sorted(size for size in sizes if size[1] >= plan.sequence):
             seconds = _warm_seconds(world, Step(learns, spec, rows, each), 7)
             found.setdefault(plan, []).append((rows, each, seconds))
@@ -173,21 +183,29 @@ def tried(
 
 
 def corrected(prices: Prices, spec: ModelSpec, cluster: Cluster, taken: Tries) -> Prices:
-    """Return prices that know what plans took beside what was told of them: a + b times as long.
-
-    a and b are the non-negative ones that are nearest to what was tried, in relative terms, and stand under the first
-    of a plan's kinds.
-    """
-    lines: list[tuple[str, float, float]] = []
+    """Return prices that know what plans took beside what was told of them, each under the first of its kinds."""
+    curves: list[tuple[str, Curve]] = []
     for plan, points in taken.items():
         told = [predict(spec, [plan], rows, steps, cluster, prices)[0].step_s for rows, steps, _ in points]
-        if None in told:
-            continue  # the planner does not know such a plan, or not at such sizes
-        asked = np.array([[1.0, each] for each in told], dtype=np.float64)
-        asked[:, 0] *= len(points) > 1  # one point tells of no part that stays
-        more, times = non_negative(asked, np.array([seconds for *_, seconds in points])).tolist()
-        lines.append((kinds(plan)[0], more, times))
-    return prices._replace(lines=tuple(lines))
+        if None not in told:  # the planner knows such a plan, at such sizes
+            curves.append((kinds(plan)[0], curve(np.array(told), np.array([seconds for *_, seconds in points]))))
+    return prices._replace(curves=tuple(curves))
+
+
+def curve(told: np.ndarray, taken: np.ndarray) -> Curve:
+    """Return the curve from what was told of some steps (n,) to what they took (n,).
+
+    A part that stays and one that grows with what is told: the line that is nearest in relative terms. Where that would
+    begin below zero, since larger steps leave caches and take more than their share, a power of what is told.
+    """
+    if len(told) > 1:
+        asked = np.stack([np.ones_like(told), told], axis=1) / taken[:, None]
+        more, times = np.linalg.lstsq(asked, np.ones_like(taken), rcond=None)[0].tolist()
+        if more >= 0 and times >= 0:
+            return Curve(more, times, 1.0)
+    power = float(np.polyfit(np.log(told), np.log(taken), 1)[0]) if len(told) > 1 else 1.0
+    power = min(max(power, 1.0), _STEEPEST)
+    return Curve(0.0, float(np.exp(np.mean(np.log(taken) - power * np.log(told)))), power)
 
 
 def _seconds(world: Axis, call: Callable[[], object], rounds: int) -> float:

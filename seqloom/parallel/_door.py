@@ -204,6 +204,7 @@ class Mesh:
         # those who hold the same parameters and see other rows or other steps
         self.replicas = self._axis("replicas", layout, (AXES.index("data"), AXES.index("sequence")))
         self.world = self._axis("world", layout, tuple(range(len(AXES))))
+        self.alone = Axis("alone", [self.rank], self.rank, None, self.traffic)
 
     def __getitem__(self, axis: str) -> Axis:
         return self.axes[axis]

@@ -75,17 +75,25 @@ def sum_gradients(module: nn.Module, axis: Axis, bucket_mb: float = BUCKET_MB, b
         bucket_mb: size of a bucket in MB.
         bf16: send gradients in bfloat16.
     """
-    learning: list[Tensor] = [parameter for parameter in module.parameters() if parameter.requires_grad]
-    if axis.size == 1 or not learning:
+    learning = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    if axis.size == 1:
+        return
+    for each in learning:
+        each.grad = torch.zeros_like(each) if each.grad is None else each.grad
+    sum_tensors([each.grad for each in learning if each.grad is not None], axis, bucket_mb, bf16)
+
+
+def sum_tensors(tensors: list[Tensor], axis: Axis, bucket_mb: float = BUCKET_MB, bf16: bool = False) -> None:
+    """Sum tensors over an axis, in place, bucket by bucket; arguments as those of `sum_gradients`."""
+    if axis.size == 1 or not tensors:
         return
     by_size = dist._compute_bucket_assignment_by_size  # pyright: ignore[reportPrivateImportUsage]
-    for bucket in by_size(learning, [int(bucket_mb * 2**20)])[0]:
-        those = [learning[number] for number in bucket]
-        given = [torch.zeros_like(each) if each.grad is None else each.grad for each in those]
-        sent = torch.cat([gradient.flatten() for gradient in given])
+    for bucket in by_size(tensors, [int(bucket_mb * 2**20)])[0]:
+        those = [tensors[number] for number in bucket]
+        sent = torch.cat([each.flatten() for each in those])
         sent = axis.sum(sent.bfloat16() if bf16 else sent)
-        for each, gradient, part in zip(those, given, sent.split([g.numel() for g in given]), strict=True):
-            each.grad = gradient.copy_(part.view_as(gradient))
+        for each, part in zip(those, sent.split([each.numel() for each in those]), strict=True):
+            each.copy_(part.view_as(each))
 
 
 def _hook(axis: Axis, bf16: bool) -> Any:

@@ -35,14 +35,20 @@ class Layout:
     Args:
         plan: whose degrees multiply to the number of processes.
         model: whole, the same on every process; it is changed in place.
+        apart: whether replicas learn each by itself: rows given are of one, and nothing is summed over them.
 
     Raises:
         ValueError: the plan does not suit the processes or the model; all reasons are told.
     """
 
-    def __init__(self, plan: Plan, model: nn.Module) -> None:
+    def __init__(self, plan: Plan, model: nn.Module, apart: bool = False) -> None:
         self.plan, self.model = plan, model
         self.mesh = Mesh(plan)
+        # over which rows are shared out, and over which gradients are summed
+        self._rows, self._sums = (
+            (self.mesh.alone, self.mesh["sequence"]) if apart else (self.mesh["data"], self.mesh.replicas)
+        )
+        self.shares = self._rows.size
         reasons = why_not(plan, model)
         if reasons:
             raise ValueError("; ".join(reasons))
@@ -57,18 +63,18 @@ class Layout:
         self.parameters = {_WRAPPED.sub("", name): part for name, part in model.named_parameters()}
         self._held = self._owners()
         objective = Objective(model, self.mesh, plan.parts, plan.cuts)
-        self.sharded = plan.sharded and self.mesh.replicas.size > 1
+        self.sharded = plan.sharded and self._sums.size > 1
         self._scheduled = None if plan.schedule == "gpipe" else _schedules().Scheduled(objective, plan)
         if self.sharded:
-            self._objective = _sharded().shard(objective, model.get_submodule("backbone.blocks"), self.mesh.replicas)
+            self._objective = _sharded().shard(objective, model.get_submodule("backbone.blocks"), self._sums)
             self.parameters = {_WRAPPED.sub("", name): part for name, part in model.named_parameters()}
         elif self._scheduled is None:
             partly = plan.pipeline > 1
-            self._objective = replicated(objective, self.mesh.replicas, plan.bucket_mb, plan.bf16_gradients, partly)
+            self._objective = replicated(objective, self._sums, plan.bucket_mb, plan.bf16_gradients, partly)
 
     def share(self, rows: np.ndarray) -> np.ndarray:
         """Return this process's share of a batch's rows; others of its replica have the same."""
-        return np.array_split(rows, self.mesh["data"].size)[self.mesh["data"].index]
+        return np.array_split(rows, self._rows.size)[self._rows.index]
 
     def gradients(self, batches: Sequence[Any], counts: Sequence[int], bf16: bool = False) -> Tensor:
         """Add the gradient of the mean loss over the batches of all processes; return that loss.
@@ -79,14 +85,14 @@ class Layout:
             bf16: whether products are in bfloat16.
         """
         device = next(self.model.parameters()).device
-        total = float(self.mesh["data"].sum(torch.tensor(float(sum(counts)), dtype=torch.float64)))
+        total = float(self._rows.sum(torch.tensor(float(sum(counts)), dtype=torch.float64)))
         losses: list[Tensor] = []
         for number, (batch, count) in enumerate(zip(batches, counts, strict=True)):
             weight = count / total if total else math.nan
             if self._scheduled is not None:
                 losses.append(self._scheduled(batch.to(device), weight, bf16))
                 continue
-            waits = number + 1 < len(batches) and self.mesh.replicas.size > 1
+            waits = number + 1 < len(batches) and self._sums.size > 1
             if self.sharded:
                 _sharded().synchronised(self._objective, not waits)
             later = self._objective.no_sync() if waits and not self.sharded else contextlib.nullcontext()  # type: ignore[operator]
@@ -97,10 +103,10 @@ class Layout:
                 back.backward()
             losses.append(loss)
         if self._scheduled is not None:
-            sum_gradients(self.model, self.mesh.replicas, self.plan.bucket_mb, self.plan.bf16_gradients)
+            sum_gradients(self.model, self._sums, self.plan.bucket_mb, self.plan.bf16_gradients)
         sum_marked(self.model, self.mesh)
         loss = torch.stack(losses).sum()
-        return self.mesh["pipeline"].sum(self.mesh.replicas.sum(loss))
+        return self.mesh["pipeline"].sum(self._sums.sum(loss))
 
     def norm(self) -> Tensor:
         """Return the norm of the whole gradient: parts are added, copies count once."""
@@ -109,7 +115,7 @@ class Layout:
             if parameter.grad is not None:
                 squares += local(parameter.grad).double().square().sum() / self._copies(name)
         if self.sharded:
-            self.mesh.replicas.sum(squares)
+            self._sums.sum(squares)
         return self.mesh["tensor"].sum(self.mesh["pipeline"].sum(squares)).sqrt()
 
     def whole(self, part: Callable[[nn.Parameter], Tensor | None] = lambda parameter: parameter.detach()) -> Weights:

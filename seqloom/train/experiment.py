@@ -70,8 +70,10 @@ class Optimizer(Spec):
     betas: tuple[float, float] = (0.9, 0.98)  # decay of the moving mean and mean square of the gradient
     warmup: float = pydantic.Field(default=0.05, ge=0, lt=1)  # fraction of the steps in which the rate climbs
     final: float = pydantic.Field(default=0.05, ge=0, le=1)  # fraction of the rate that is left at the last step
-    batch_size: int = pydantic.Field(default=32, gt=0)  # rows of a step
+    batch_size: int = pydantic.Field(default=32, gt=0)  # rows of a step, of all replicas together
     accumulate: int = pydantic.Field(default=1, gt=0)  # parts that a step is computed in: less memory, same numbers
+    replicas: int = pydantic.Field(default=1, gt=0)  # local SGD: models that learn apart and are averaged every step
+    local_steps: int = pydantic.Field(default=1, gt=0)  # local SGD: updates that each of them makes in a step
     clip: float | None = pydantic.Field(default=1.0, gt=0, allow_inf_nan=False)  # largest gradient norm; None: any
     bf16: bool = False  # products in bfloat16; parameters and their updates stay float32
     patience: int | None = pydantic.Field(default=None, gt=0)  # stop after so many validations without a better one
@@ -82,6 +84,15 @@ class Optimizer(Spec):
             raise ValueError(f"betas {self.betas}: each must be at least 0 and below 1")
         if self.accumulate > self.batch_size:
             raise ValueError(f"accumulate {self.accumulate}: cannot cut {self.batch_size} rows into more parts")
+        if self.local_steps > 1 and self.replicas == 1:
+            raise ValueError(
+                f"local_steps {self.local_steps}: between them replicas are averaged; take replicas of 2 or more"
+            )
+        if self.replicas * self.local_steps > self.batch_size:
+            raise ValueError(
+                f"batch_size {self.batch_size}: {self.replicas} replicas with {self.local_steps} local_steps each need "
+                f"{self.replicas * self.local_steps} rows or more"
+            )
         return self
 
     @classmethod
@@ -187,13 +198,32 @@ def known_steps(budget: Budget, train: Examples, batch_size: int) -> int | None:
     return None
 
 
+def local_why_not(settings: Optimizer, plan: Plan) -> list[str]:
+    """Return why the replicas of local SGD cannot be laid out by a plan; empty: they can, or there are none."""
+    if settings.replicas == 1:
+        return []
+    reasons: list[str] = []
+    if plan.data not in (1, settings.replicas):
+        reasons.append(
+            f"data={plan.data} with replicas {settings.replicas}, which learn apart: take data={settings.replicas}, "
+            "a process for each, or data=1"
+        )
+    if plan.sharded:
+        reasons.append(
+            "sharded shares out what replicas have in common, and those of local SGD differ; take one of them"
+        )
+    if plan.bf16_gradients:
+        reasons.append("bf16_gradients: replicas of local SGD send weights, and no gradients; leave it out")
+    return reasons
+
+
 def check(experiment: Experiment, processes: int, checkpoint_every: int | None, keep: int) -> None:
-    """Refuse a plan for another number of processes, and numbers that are none.
+    """Refuse a plan for another number of processes or other replicas, and numbers that are none.
 
     Raises:
         ValueError: as said.
     """
-    reasons = experiment.plan.why_not(processes)
+    reasons = experiment.plan.why_not(processes) + local_why_not(experiment.optimizer, experiment.plan)
     if reasons:
         raise ValueError("; ".join(reasons))
     for name, value in (("checkpoint_every", checkpoint_every), ("keep", keep)):

@@ -9,10 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from seqloom.data.batches import Examples
+from seqloom.parallel._door import Axis, Traffic
 from seqloom.parallel.layout import Layout
 from seqloom.parallel.plan import Plan
 from seqloom.train.checkpoint import Loaded
-from seqloom.train.experiment import Optimizer
+from seqloom.train.experiment import Optimizer, local_why_not
+from seqloom.train.local import together
 from seqloom.train.update import Weights, adamw, apply, gradients, moments, n_targets, norm_of, set_moments
 
 
@@ -25,13 +27,20 @@ class Learner:
     def __init__(self, model: Any, settings: Optimizer) -> None:
         self.model, self.settings = model, settings
         self.optimizer = adamw(model, settings)
+        self.copies = Axis("data", [0], 0, None, Traffic())  # of processes that hold replicas
 
     def update(self, examples: Examples, rows: np.ndarray, rate: float) -> tuple[float, float]:
-        """Take one step on some rows, unless its loss or gradient is not finite.
+        """Take one step on some rows, unless its loss or gradient is not finite; with replicas, a round of local SGD.
 
         Returns:
             (loss, norm of the gradient before clipping); the step was taken if both are finite.
         """
+        if self.settings.replicas == 1:
+            return self.moved(examples, rows, rate)
+        return together(self, examples, rows, rate)
+
+    def moved(self, examples: Examples, rows: np.ndarray, rate: float) -> tuple[float, float]:
+        """Move the weights along the gradient of some rows; as `update`, of one replica alone."""
         self.optimizer.zero_grad(set_to_none=True)
         loss = self.gradients(examples, rows)
         return apply(self.optimizer, loss, self.norm(), self.settings.clip, rate)
@@ -98,9 +107,13 @@ class Together(Learner):
 
     def __init__(self, model: Any, build: Callable[[], Any], settings: Optimizer, plan: Plan) -> None:
         self._build = build
-        self.layout = Layout(plan, model)
+        reasons = local_why_not(settings, plan)
+        if reasons:
+            raise ValueError("; ".join(reasons))
+        self.layout = Layout(plan, model, apart=settings.replicas > 1)
         super().__init__(model, settings)
         mesh = self.layout.mesh
+        self.copies = mesh["data"]
         self.first = mesh.rank == 0
         self.part = mesh.replicas.index + mesh.replicas.size * mesh["pipeline"].index
         self._world = mesh.world
@@ -108,7 +121,7 @@ class Together(Learner):
     def gradients(self, examples: Examples, rows: np.ndarray) -> Tensor:
         """Add this process's part of the gradient of the mean loss over rows; return that loss."""
         mine = self.layout.share(rows)
-        most = -(-len(rows) // self.layout.plan.data)  # every process takes part as often as the one with most rows
+        most = -(-len(rows) // self.layout.shares)  # every process takes part as often as the one with most rows
         pieces = np.array_split(mine, min(self.settings.accumulate, most))
         batches = [examples.batch(piece if len(piece) else rows[:1]) for piece in pieces]
         counts = [n_targets(batch) if len(piece) else 0 for piece, batch in zip(pieces, batches, strict=True)]

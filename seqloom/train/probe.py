@@ -11,6 +11,7 @@ from seqloom.data.batches import Examples
 from seqloom.measure.memory import peak_live_bytes
 from seqloom.parallel._door import local
 from seqloom.train.learner import Learner
+from seqloom.train.local import beside_bytes
 from seqloom.train.update import moments
 
 _STEPS = 8  # timed, and the share of the budget that they may take, and at most
@@ -77,11 +78,15 @@ def peak_step_bytes(learner: Learner, examples: Examples, devices: list[torch.de
 
     Of several processes it is that of this one.
     """
-    rows = np.argsort(examples.lengths, kind="stable")[-learner.settings.batch_size :]
+    settings = learner.settings
+    most = -(-settings.batch_size // (settings.replicas * settings.local_steps))
+    rows = np.argsort(examples.lengths, kind="stable")[-most:]
     learner.optimizer.zero_grad(set_to_none=True)
     with torch.random.fork_rng(devices=devices):
         peak = peak_live_bytes(lambda: learner.gradients(examples, rows))
     learner.optimizer.zero_grad(set_to_none=True)
-    return peak.total_bytes + sum(
-        local(t).numel() * t.element_size() for t in moments(learner.model, learner.optimizer).values()
+    return (
+        peak.total_bytes
+        + sum(local(t).numel() * t.element_size() for t in moments(learner.model, learner.optimizer).values())
+        + beside_bytes(learner)
     )

@@ -9,7 +9,7 @@ import pytest
 
 from seqloom.core.spec import resolve
 from seqloom.lab.planner import FEATURES, Prediction, Prices, candidates, described, features, predict
-from seqloom.lab.prices import corrected, fitted, kept_bytes, non_negative, sizes
+from seqloom.lab.prices import corrected, curve, fitted, kept_bytes, non_negative, sizes
 from seqloom.model.model import ModelSpec
 from seqloom.parallel.cluster import KNOWN, Cluster, read_cluster
 from seqloom.parallel.plan import Plan
@@ -145,7 +145,9 @@ def test_sizes_that_are_measured_are_smaller_than_what_is_asked_and_at_least_fou
     found = sizes(batch, length)
     assert len(found) == len(set(found)) >= 4
     if length >= 64:
-        assert all(rows <= batch and steps <= length and 2 * rows * steps <= batch * length for rows, steps in found)
+        assert all(
+            rows <= batch and steps <= length and 4 * rows * steps <= 3 * batch * length for rows, steps in found
+        )
 
 
 def test_what_plans_took_here_corrects_their_kind_alone() -> None:
@@ -167,6 +169,15 @@ def test_what_plans_took_here_corrects_their_kind_alone() -> None:
     assert told(16, 256, corrected(plain, spec("gru"), cluster(), few))["data=2"] == pytest.approx(
         2 * told(16, 256)["data=2"]
     )
+
+
+def test_a_curve_is_a_line_with_a_part_that_stays_or_a_power_and_never_below_zero() -> None:
+    told = np.array([1.0, 2.0, 3.0])
+    assert curve(told, 0.5 + 2 * told)(4.0) == pytest.approx(8.5)
+    assert curve(told, 3 * told**1.2)(4.0) == pytest.approx(3 * 4**1.2)
+    assert curve(told, told**3).power == 1.5 and curve(told, told**3)(0.01) > 0  # no steeper
+    assert curve(told, 1 / told).power == 1.0  # shorter steps cannot be told to take longer
+    assert curve(told[:1], np.array([2.0]))(4.0) == pytest.approx(8.0)
 
 
 def test_what_is_left_of_a_fit_corrects_sizes_near_it() -> None:
