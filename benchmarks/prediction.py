@@ -3,11 +3,12 @@
     python -m torch.distributed.run --standalone --nproc-per-node 2 benchmarks/prediction.py [--models lstm,transformer]
         [--keep]
 
-For each model and size of it the links are measured and the prices fitted to shorter steps, as `seqloom plan` does;
-then steps at sizes that the fit has not seen are timed, all plans in turn within every round. The last line of output
-is one JSON document: the cases, and the mean and the worst relative errors. Quiet the machine first: what else runs is
-an error of the prediction. `--keep` writes the cases to the ledger from which `seqloom plan` tells how far it is off,
-in place of what the ledger had of these models on this machine.
+For each model and size of it the links are measured and the prices fitted to smaller steps, at the sizes and with the
+rules of `seqloom plan`, whose fit has not seen the size that is predicted. Smaller steps and those that are predicted
+are timed in turns, all plans in every round: a shared machine that is slower for a minute is no error of the planner.
+The last line of output is one JSON document: the cases, and the mean and the worst relative errors. `--keep` writes the
+cases to the ledger from which `seqloom plan` tells how far it is off, in place of what the ledger had of these models on
+this machine.
 """
 
 import argparse
@@ -15,7 +16,7 @@ import json
 import sys
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -25,7 +26,7 @@ from seqloom.core.spec import resolve
 from seqloom.lab.planner import Prediction, Prices, predict
 from seqloom.lab.play import count, play
 from seqloom.lab.predictions import LEDGER, Case, keep, named
-from seqloom.lab.prices import corrected, fitted, measured, tried
+from seqloom.lab.prices import Tries, corrected, fit, measured, near, sizes, smaller
 from seqloom.lab.scale import suited
 from seqloom.lab.steps import RATE, Step
 from seqloom.measure.ledger import now
@@ -48,45 +49,65 @@ PLANS = tuple(
     for text in ("data=1", "data=2", "pipeline=2", "pipeline=2,cuts=time,parts=8", "sequence=2", "tensor=2")
 )
 PAIR = Plan(data=2, timeout_s=600)
-VOCABULARY, ROUNDS = 256, 5
+VOCABULARY, ROUNDS = 256, 7
 
 
-def timed(spec: ModelSpec, world: Axis, batch: int, length: int) -> dict[str, dict[str, float]]:
-    """Return of each plan the median step, the fullest process's memory, and what this process sends in a step."""
-    learners: dict[str, Learner] = {}
+class Timed(NamedTuple):
+    """What was measured of one model and size."""
+
+    rows: dict[str, dict[str, float]]  # of each plan: the step, the fullest process's memory, what this one sends
+    alone: dict[tuple[int, int], float]  # seconds of smaller steps on one process
+    tries: Tries  # and under plans
+
+
+def timed(spec: ModelSpec, world: Axis, batch: int, length: int) -> Timed:
+    """Return what steps took, in turns: those that are predicted, and the smaller ones from which that is done.
+
+    So a machine that is slower for a while is so for both. A step is timed behind another like it, as in training.
+    """
+    learners: dict[Plan, Learner] = {}
     for plan in PLANS:
         if plan.processes == 1 and world.index > 0:
             continue  # one process computes while the other waits
         settings = Optimizer(learning_rate=RATE)
-        learners[str(plan)] = learner(spec.build(0), lambda: spec.build(0), settings, plan)
-    steps = {name: Step(each, spec, batch, length) for name, each in learners.items()}
-    found: dict[str, dict[str, Any]] = {str(plan): {"taken": []} for plan in PLANS}
+        learners[plan] = learner(spec.build(0), lambda: spec.build(0), settings, plan)
+    known = {plan: smaller(plan, batch, length, near(length)) for plan in PLANS}
+    known[PLANS[0]] = sizes(batch, length)
+    taken: dict[tuple[Plan, tuple[int, int]], list[float]] = {}
+    sent: dict[Plan, tuple[int, int]] = {}
+    steps = {
+        (plan, size): Step(learners[plan], spec, *size) if plan in learners else None
+        for plan in PLANS
+        for size in [*known[plan], (batch, length)]
+    }
     for turn in range(ROUNDS + 1):
-        for plan in PLANS:
-            step, traffic = steps.get(str(plan)), getattr(learners.get(str(plan)), "layout", None)
+        for (plan, size), step in steps.items():
             if step is not None:
-                step()  # as in training, where the step before was of the same plan and left its numbers in the caches
-            if traffic is not None:
-                traffic.mesh.traffic.clear()
+                step()
+            layout = getattr(learners.get(plan), "layout", None)
+            if layout is not None:
+                layout.mesh.traffic.clear()
             world.meet()
             began = perf_counter()
             if step is not None:
                 step()
             if turn >= 1:  # warmed up, and gradients go in the order in which they come
-                found[str(plan)]["taken"].append(perf_counter() - began)
-            if traffic is not None:
-                found[str(plan)]["sent"] = _sent(traffic.mesh.traffic.counts())
+                taken.setdefault((plan, size), []).append(perf_counter() - began)
+            if layout is not None:
+                sent[plan] = _sent(layout.mesh.traffic.counts())  # of the last size: what is asked about
+    medians = {key: float(np.median(seconds)) for key, seconds in taken.items()}
     rows: dict[str, dict[str, float]] = {}
     for plan in PLANS:
-        step = steps.get(str(plan))
+        step = steps[plan, (batch, length)]
         held = peak_live_bytes(step).total_bytes if step is not None else 0
         most = world.gather(torch.tensor(float(held), dtype=torch.float64)).max()
-        calls, sent = found[str(plan)].get("sent", (0, 0))
+        calls, bytes_ = sent.get(plan, (0, 0))
         rows[str(plan)] = {
-            "step_s": float(np.median(found[str(plan)]["taken"])), "memory_bytes": float(most), "calls": calls,
-            "sent_bytes": sent,
+            "step_s": medians[plan, (batch, length)], "memory_bytes": float(most), "calls": calls, "sent_bytes": bytes_,
         }  # fmt: skip
-    return rows
+    alone = {size: medians[PLANS[0], size] for size in known[PLANS[0]]}
+    tries = {plan: [(*size, medians[plan, size]) for size in known[plan]] for plan in PLANS[1:]}
+    return Timed(rows, alone, tries)
 
 
 def _sent(counts: dict[str, dict[str, Any]]) -> tuple[int, int]:
@@ -112,11 +133,11 @@ def cases(name: str, parameters: int) -> list[dict[str, Any]]:
         world = Mesh(PAIR).world
         for size in SIZES:
             cluster = measured(spec, world, 2)
-            taken = tried(spec, world, *size)
+            found = timed(spec, world, *size)
             if first:
-                prices = corrected(fitted(spec, *size), spec, cluster, taken)
+                prices = corrected(fit(spec, found.alone), spec, cluster, found.tries)
                 predicted[size] = told(spec, *size, cluster, prices)
-            steps[size] = timed(spec, world, *size)
+            steps[size] = found.rows
     rows: list[dict[str, Any]] = []
     for size in SIZES if first else ():
         for plan in PLANS:

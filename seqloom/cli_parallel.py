@@ -195,7 +195,9 @@ def plan(
             plans = list(candidates(count, causal=asked.needs != "future"))
             found = counted(spec, predict(spec, plans, batch, length, cluster, prices), batch, length, cluster)
             fit = {"fitted_steps": prices.points, "fit_error": prices.error}
-    told = band(read(), named(describe(runtime.device()))) if here and not decode else band([], cluster.name)
+    what = "decoding" if decode else "training"
+    cases = [case for case in read() if case.what == what] if here else []
+    told = band(cases, named(describe(runtime.device())) if here else cluster.name)
     rows = [each._asdict() for each in found]
     if decode:
         rows = [{**row, "tokens_per_s": batch / row["step_s"]} for row in rows]

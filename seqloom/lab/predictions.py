@@ -1,12 +1,13 @@
 """How far predictions were off where they were held against measurements: a ledger of cases, and what it says.
 
-The cases are written by `benchmarks/prediction.py --keep`, one JSON object a line, and come with the package.
+The cases are written by `benchmarks/prediction.py --keep` and `prediction_decoding.py --keep`, one JSON object a line,
+and come with the package.
 """
 
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import pydantic
@@ -19,18 +20,20 @@ LEDGER = Path(__file__).with_name("predictions.jsonl")
 
 
 class Case(Spec):
-    """A training step that was predicted, and then measured."""
+    """A training step, or a token that is decoded, that was predicted, and then measured."""
+
+    what: Literal["training", "decoding"] = "training"
 
     model: str
     family: str
     parameters: int = pydantic.Field(gt=0)  # about
     batch: int = pydantic.Field(gt=0)  # rows
-    length: int = pydantic.Field(gt=0)  # tokens of a row
+    length: int = pydantic.Field(gt=0)  # tokens of a row; those that stand before one that is decoded
     plan: str
     predicted_s: float = pydantic.Field(gt=0, allow_inf_nan=False)
     measured_s: float = pydantic.Field(gt=0, allow_inf_nan=False)
-    predicted_bytes: float = pydantic.Field(gt=0, allow_inf_nan=False)  # of the fullest process's tensors
-    measured_bytes: float = pydantic.Field(gt=0, allow_inf_nan=False)
+    predicted_bytes: float | None = pydantic.Field(default=None, gt=0, allow_inf_nan=False)  # of the fullest process
+    measured_bytes: float | None = pydantic.Field(default=None, gt=0, allow_inf_nan=False)  # None: was not measured
     machine: str
     time: str  # when, ISO 8601
 
@@ -53,10 +56,13 @@ class Band(NamedTuple):
             return (
                 f"No such prediction was held against a measurement on {self.machine}: how far it is off is not known."
             )
+        memory = (
+            "" if self.memory_mean is None else f", memory by {self.memory_mean:.1%} (worst {self.memory_worst:.1%})"
+        )
+        plans = f" of plans for up to {self.processes} processes" if self.processes > 1 else " of one process"
         return (
             f"Such predictions were off by {self.mean:.1%} on average (median {self.median:.1%}, worst "
-            f"{self.worst:.1%}), memory by {self.memory_mean:.1%} (worst {self.memory_worst:.1%}), in {self.cases} "
-            f"cases of plans for up to {self.processes} processes on {self.machine}."
+            f"{self.worst:.1%}){memory}, in {self.cases} cases{plans} on {self.machine}."
         )
 
 
@@ -89,11 +95,15 @@ def keep(cases: Sequence[Case], path: Path = LEDGER) -> None:
     Raises:
         ValueError: the ledger that is there has a line that is no case.
     """
-    anew = {(case.machine, case.model, case.parameters) for case in cases}
-    kept = [case for case in read(path) if (case.machine, case.model, case.parameters) not in anew]
+    anew = {_about(case) for case in cases}
+    kept = [case for case in read(path) if _about(case) not in anew]
     aside = path.with_suffix(".new")
     aside.write_text("".join(f"{json.dumps(to_data(case))}\n" for case in (*kept, *cases)), encoding="utf-8")
     aside.replace(path)
+
+
+def _about(case: Case) -> tuple[str, str, str, int]:
+    return case.what, case.machine, case.model, case.parameters
 
 
 def band(cases: Sequence[Case], machine: str) -> Band:
@@ -101,17 +111,16 @@ def band(cases: Sequence[Case], machine: str) -> Band:
     found = [case for case in cases if case.machine == machine] or list(cases)
     if not found:
         return Band(0, None, None, None, None, None, 0, machine)
-    errors, memory = (
-        np.abs([getattr(case, f"predicted_{what}") / getattr(case, f"measured_{what}") - 1 for case in found])
-        for what in ("s", "bytes")
-    )
+    errors = np.abs([case.predicted_s / case.measured_s - 1 for case in found])
+    pairs = [(case.predicted_bytes, case.measured_bytes) for case in found]
+    memory = np.abs([told / held - 1 for told, held in pairs if told is not None and held is not None])
     return Band(
         cases=len(found),
         mean=float(errors.mean()),
         median=float(np.median(errors)),
         worst=float(errors.max()),
-        memory_mean=float(memory.mean()),
-        memory_worst=float(memory.max()),
+        memory_mean=float(memory.mean()) if memory.size else None,
+        memory_worst=float(memory.max()) if memory.size else None,
         processes=max(Plan.parse(case.plan).processes for case in found),
         machine="; ".join(sorted({case.machine for case in found})),
     )

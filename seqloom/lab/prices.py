@@ -45,27 +45,36 @@ Tries = dict[Plan, list[tuple[int, int, float]]]  # (rows, steps of a row, secon
 def fitted(spec: ModelSpec, batch: int, length: int, budget_s: float = 30.0) -> Prices:
     """Return the prices of a model of tokens on this machine, by steps of growing size while the budget lasts.
 
-    The sizes are three quarters of the tokens that are asked about and fewer, in fewer rows or shorter ones. The prices
-    are the non-negative ones whose relative errors have the least squares. Their error is the largest relative one
-    among the measured steps, at least a twentieth; what is left at each size is kept, and corrects predictions near it.
+    The sizes are three quarters of the tokens that are asked about and fewer, in fewer rows or shorter ones.
     """
     learner = Learner(spec.build(0), Optimizer(learning_rate=RATE))
     began = perf_counter()
-    asked: list[np.ndarray] = []
-    taken: list[float] = []
-    measured: list[tuple[int, int]] = []
+    taken: dict[tuple[int, int], float] = {}
+    last = 0.0  # seconds of a token
     for rows, steps in sizes(batch, length):
-        more = rows * steps / (measured[-1][0] * measured[-1][1]) if measured else 0.0
-        ahead = 6 * more * taken[-1] if taken else 0.0  # calls of it
+        ahead = 6 * rows * steps * last  # calls of it
         if len(taken) >= LEAST and perf_counter() - began + ahead > budget_s:
             break
-        taken.append(float(np.median(time(Step(learner, spec, rows, steps), min_rounds=5, max_time_s=budget_s / 12))))
-        asked.append(features(learner.model, rows, steps))
-        measured.append((rows, steps))
-    seconds = non_negative(np.array(asked), np.array(taken))
-    left = np.array(taken) / (np.array(asked) @ seconds)
+        seconds = time(Step(learner, spec, rows, steps), min_rounds=5, max_time_s=budget_s / 12)
+        taken[rows, steps] = float(np.median(seconds))
+        last = taken[rows, steps] / (rows * steps)
+    return fit(spec, taken)
+
+
+def fit(spec: ModelSpec, taken: dict[tuple[int, int], float]) -> Prices:
+    """Return the prices of a model by what its steps took: (rows, steps of a row) -> seconds, four of them or more.
+
+    The prices are the non-negative ones whose relative errors have the least squares. Their error is the largest
+    relative one among the measured steps, at least a twentieth; what is left at each size is kept, and corrects
+    predictions near it.
+    """
+    with torch.device("meta"):
+        model = spec.build(0)
+    asked, seconds = np.array([features(model, *size) for size in taken]), np.array(list(taken.values()))
+    prices = non_negative(asked, seconds)
+    left = seconds / (asked @ prices)
     error = max(float(np.max(np.abs(1 / left - 1))), 0.05)
-    return Prices(seconds, *kept_bytes(spec), error, len(taken), np.array(measured), left)
+    return Prices(prices, *kept_bytes(spec), error, len(taken), np.array(list(taken)), left)
 
 
 def near(size: int) -> int:
@@ -173,13 +182,18 @@ def tried(
     found: Tries = {}
     for plan in suited if batch > 1 else []:
         learns = learner(spec.build(0), lambda: spec.build(0), settings, plan)
-        sizes = {(batch, max(steps // 3, min(_SHORT, most))), (batch, steps)}
-        if batch // 2 >= plan.data and length > 1:
-            sizes.add((batch // 2, min(2 * steps, length)))
-        for rows, each in sorted(size for size in sizes if size[1] >= plan.sequence):
+        for rows, each in smaller(plan, batch, length, steps):
             seconds = _warm_seconds(world, Step(learns, spec, rows, each), 7)
             found.setdefault(plan, []).append((rows, each, seconds))
     return found
+
+
+def smaller(plan: Plan, batch: int, length: int, steps: int) -> list[tuple[int, int]]:
+    """Return (rows, steps of a row) at which a plan is tried: rows of so many steps at most, but where they are half."""
+    found = {(batch, max(steps // 3, min(_SHORT, near(length)))), (batch, steps)}
+    if batch // 2 >= plan.data and length > 1:
+        found.add((batch // 2, min(2 * steps, length)))
+    return sorted(size for size in found if size[1] >= plan.sequence)
 
 
 def corrected(prices: Prices, spec: ModelSpec, cluster: Cluster, taken: Tries) -> Prices:

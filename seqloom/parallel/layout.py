@@ -20,6 +20,7 @@ from seqloom.parallel._objective import Objective
 from seqloom.parallel._vocabulary import in_vocabulary
 from seqloom.parallel.data import replicated, sum_gradients
 from seqloom.parallel.plan import Plan, Strategy
+from seqloom.parallel.sequence import InTime
 from seqloom.parallel.tensor import cut, splits, whole_of
 
 _ORDER = ("tensor", "sequence", "pipeline", "data")  # of application: what is cut first is what later ones wrap
@@ -117,6 +118,11 @@ class Layout:
         if self.sharded:
             self._sums.sum(squares)
         return self.mesh["tensor"].sum(self.mesh["pipeline"].sum(squares)).sqrt()
+
+    def notices(self) -> list[str]:
+        """Return what the parts of the model have to say of their calls so far, of this process."""
+        told = (part.notice() for part in self.model.modules() if isinstance(part, InTime))
+        return [sentence for sentence in told if sentence]
 
     def whole(self, part: Callable[[nn.Parameter], Tensor | None] = lambda parameter: parameter.detach()) -> Weights:
         """Return what each parameter has, of the whole model, on every process; in the whole model's order.

@@ -1,6 +1,7 @@
 """Sequence parallel: each process holds a stretch of time; states cross the cuts, folded or relayed."""
 
 import warnings
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -75,7 +76,10 @@ class InTime(nn.Module):
         super().__init__()
         self.inner, self.axis, self.rings, self.at_once = inner, axis, rings, at_once
         self.certificate: Certificate | None = None
-        self._told_of: set[str] = set()
+        self._calls, self._handed_on = (
+            0,
+            Counter[str](),
+        )  # those of `newton`, and how often states or gradients were relayed
         self.causal, self.reads, self.carry = (getattr(inner, name) for name in ("causal", "reads", "carry"))
 
     def forward(self, x: Tensor, state: State | None, where: Where, *memory: Any) -> tuple[Tensor, None]:
@@ -119,15 +123,21 @@ class InTime(nn.Module):
     def _solved(self, x: Tensor, where: Where) -> Tensor | None:
         mixer: Any = self.inner
         weights = Weights(mixer.weight_ih, mixer.weight_hh, mixer.bias_ih, mixer.bias_hh)
+        self._calls += 1
         h, self.certificate = newton(self.axis, mixer.cell, x, weights, where, self._tell)
         return None if h is None else mixer.out(h)
 
     def _tell(self, sentence: str) -> None:
-        """Warn of it, once of states and once of gradients, on the first process."""
-        what = sentence.partition(" ")[0]
-        if self.axis.index == 0 and what not in self._told_of:
+        """Count it, and warn of it, once of states and once of gradients, on the first process."""
+        what = sentence.partition(" ")[0].lower()
+        self._handed_on[what] += 1
+        if self.axis.index == 0 and self._handed_on[what] == 1:
             warnings.warn(f"newton, {self.at_once}, {self.inner.cell}: {sentence}", stacklevel=2)
-            self._told_of.add(what)
+
+    def notice(self) -> str | None:
+        """Return how often states or gradients were relayed that were to be solved at once; None: never."""
+        often = ", ".join(f"{what} {times} times" for what, times in sorted(self._handed_on.items()))
+        return often and f"newton, {self.at_once}, {self.inner.cell}: relayed in {self._calls} calls: {often}"
 
     def _relayed(self, x: Tensor, where: Where) -> Tensor:
         axis = self.axis

@@ -75,6 +75,10 @@ class Learner:
         """Return what this process sent to others: axis -> operation -> calls and bytes."""
         return {}
 
+    def notices(self) -> list[str]:
+        """Return what a user should know of the steps that were taken."""
+        return []
+
     def any(self, flag: bool) -> bool:
         """Return whether it is so on any process."""
         return flag
@@ -165,6 +169,10 @@ class Together(Learner):
         """Return what this process sent to others: axis -> operation -> calls and bytes."""
         counts = self.layout.mesh.traffic.counts()
         return {axis: {name: each._asdict() for name, each in found.items()} for axis, found in counts.items()}
+
+    def notices(self) -> list[str]:
+        """Return what a user should know of the steps that were taken."""
+        return self.layout.notices()
 
     def any(self, flag: bool) -> bool:
         """Return whether it is so on any process."""

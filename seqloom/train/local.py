@@ -22,7 +22,7 @@ class Learns(Protocol):
     """What takes local SGD's steps, one replica at a time."""
 
     settings: Optimizer
-    optimizer: torch.optim.Optimizer
+    optimizer: torch.optim.AdamW
     copies: Axis
 
     def moved(self, examples: Examples, rows: np.ndarray, rate: float) -> tuple[float, float]:

@@ -155,7 +155,7 @@ class Training:
         self.advance()
         course = self.course
         assert course.planned is not None
-        traffic = self.learner.traffic()
+        traffic, notices = self.learner.traffic(), self.learner.notices()
         peak_bytes = peak_step_bytes(self.learner, self.opened.train, self._devices)
         if self.best:
             self.learner.restore(self.best)
@@ -176,7 +176,7 @@ class Training:
             parameters=self._parameters,
             peak_bytes=peak_bytes,
             stopped=course.stopped,
-            notices=self.notices,
+            notices=[*self.notices, *notices],
             traffic=traffic,
         )
         self._record.result(result)

@@ -90,6 +90,8 @@ def _mixed(plan: Plan, cell: str, length: int, dtype: torch.dtype, scale: float,
         certificate = getattr(layer, "certificate", None)
         if certificate is not None and certificate.reason:
             layer(part, None, place)  # told once
+            notice = layer.notice()
+            assert notice and notice.endswith("relayed in 2 calls: states 2 times")
     known = {} if certificate is None else {**vars(certificate), "gradients": [*map(tuple, certificate.gradients)]}
     said = [str(each.message) for each in told if each.category is UserWarning]  # torch's own are of other kinds
     sent = {name: tuple(count) for name, count in mesh.traffic.counts().get("sequence", {}).items()}
