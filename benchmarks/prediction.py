@@ -6,9 +6,9 @@
 For each model and size of it the links are measured and the prices fitted to smaller steps, at the sizes and with the
 rules of `seqloom plan`, whose fit has not seen the size that is predicted. Smaller steps and those that are predicted
 are timed in turns, all plans in every round: a shared machine that is slower for a minute is no error of the planner.
-The last line of output is one JSON document: the cases, and the mean and the worst relative errors. `--keep` writes the
-cases to the ledger from which `seqloom plan` tells how far it is off, in place of what the ledger had of these models on
-this machine.
+The last line of output is one JSON document: the cases, and the mean and the worst relative errors. `--keep` writes
+the cases to the ledger from which `seqloom plan` tells how far it is off, in place of what the ledger had of these
+models on this machine.
 """
 
 import argparse
@@ -190,7 +190,7 @@ def main() -> None:
     }  # fmt: skip
     print(json.dumps({**summary, "rows": rows}), flush=True)
     if given.keep is not None:
-        about = {"machine": named(describe(runtime.device())), "time": now()}
+        about = {"what": "training", "machine": named(describe(runtime.device())), "time": now()}
         fields = Case.__dataclass_fields__.keys() - about.keys()
         keep([resolve(Case, {**{name: row[name] for name in fields}, **about}) for row in rows], given.keep)
 

@@ -189,7 +189,7 @@ def tried(
 
 
 def smaller(plan: Plan, batch: int, length: int, steps: int) -> list[tuple[int, int]]:
-    """Return (rows, steps of a row) at which a plan is tried: rows of so many steps at most, but where they are half."""
+    """Return (rows, steps of a row) at which a plan is tried: all rows of so many steps at most, or half of them."""
     found = {(batch, max(steps // 3, min(_SHORT, near(length)))), (batch, steps)}
     if batch // 2 >= plan.data and length > 1:
         found.add((batch // 2, min(2 * steps, length)))

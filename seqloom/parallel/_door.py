@@ -7,7 +7,7 @@ message what is sent. What a backend does with a call (a ring's steps, say) is i
 import contextlib
 import json
 import math
-from collections import Counter
+from collections import Counter, defaultdict, deque
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -21,6 +21,8 @@ from torch import Tensor
 
 from seqloom.parallel.plan import AXES, Plan
 from seqloom.parallel.world import processes
+
+_ON_THEIR_WAY = 4  # messages: enough to compute on while a neighbour is late, few enough to be held
 
 
 class Count(NamedTuple):
@@ -96,6 +98,8 @@ class Axis:
     def __init__(self, name: str, ranks: Sequence[int], rank: int, group: Any, traffic: Traffic) -> None:
         self.name, self.ranks, self.group, self.traffic = name, tuple(ranks), group, traffic
         self.size, self.index = len(ranks), list(ranks).index(rank)
+        self._going: deque[tuple[Any, Tensor]] = deque()  # messages on their way, oldest first
+        self._coming: defaultdict[int, deque[tuple[Any, Tensor]]] = defaultdict(deque)  # awaited, by who sends them
 
     def sum(self, tensor: Tensor) -> Tensor:
         """Return the sum over the axis, in the tensor given."""
@@ -141,11 +145,25 @@ class Axis:
         return part
 
     def send(self, tensors: Sequence[Tensor], to: int) -> None:
-        """Send tensors to the process at an index of the axis; it must receive as many, of these shapes."""
+        """Send tensors to the process at an index of the axis; it must receive as many, of these shapes.
+
+        They go while this process computes on, and must not be changed until `sent`. A few may be on their way; then
+        the oldest is waited for.
+        """
         for tensor in tensors:
             self.traffic.add(self.name, "send", tensor, to)
-            with self.traffic.waiting():
-                dist.send(tensor.contiguous(), self.ranks[to], group=self.group)
+            whole = tensor.detach().contiguous()
+            self._going.append((dist.isend(whole, self.ranks[to], group=self.group), whole))
+        self._wait(_ON_THEIR_WAY)
+
+    def sent(self) -> None:
+        """Wait until all that was sent has gone."""
+        self._wait(0)
+
+    def _wait(self, most: int) -> None:
+        with self.traffic.waiting():
+            while len(self._going) > most:
+                self._going.popleft()[0].wait()
 
     def tell(self, tensor: Tensor) -> Tensor:
         """Return the first process's tensor on all, in the tensor given."""
@@ -171,13 +189,23 @@ class Axis:
             words.copy_(torch.frombuffer(bytearray(told), dtype=torch.uint8))
         return json.loads(self.tell(words).numpy().tobytes())
 
+    def expect(self, likes: Sequence[Tensor], source: int) -> None:
+        """Let tensors of these shapes and types come while this process computes; the next to `receive` has them."""
+        for like in likes:
+            tensor = torch.empty_like(like, memory_format=torch.contiguous_format)
+            self._coming[source].append((dist.irecv(tensor, self.ranks[source], group=self.group), tensor))
+
     def receive(self, likes: Sequence[Tensor], source: int) -> list[Tensor]:
         """Return tensors of the shapes and types given, from the process at an index of the axis."""
-        found = [torch.empty_like(like, memory_format=torch.contiguous_format) for like in likes]
-        for tensor in found:
+        found: list[Tensor] = []
+        self.expect(likes[len(self._coming[source]) :], source)
+        for like in likes:
+            work, tensor = self._coming[source].popleft()
+            assert (tensor.shape, tensor.dtype) == (like.shape, like.dtype), "another message was expected"
             self.traffic.note(self.name, "receive", tensor, source)
             with self.traffic.waiting():
-                dist.recv(tensor, self.ranks[source], group=self.group)
+                work.wait()
+            found.append(tensor)
         return found
 
 
@@ -274,8 +302,8 @@ class _Handed(torch.autograd.Function):
     """Send tensors on; `anchor` comes back as it is, so that the way back passes here."""
 
     @staticmethod
-    def forward(ctx: Any, axis: Axis, to: int, anchor: Tensor, *parts: Tensor) -> Tensor:
-        ctx.axis, ctx.to = axis, to
+    def forward(ctx: Any, axis: Axis, to: int, before: Tensor | None, anchor: Tensor, *parts: Tensor) -> Tensor:
+        ctx.axis, ctx.to, ctx.before = axis, to, before
         ctx.save_for_backward(*parts)
         axis.send(parts, to)
         return anchor.view_as(anchor)
@@ -285,7 +313,9 @@ class _Handed(torch.autograd.Function):
         wanted = [part for part in ctx.saved_tensors if part.is_floating_point()]
         back = iter(ctx.axis.receive(wanted, ctx.to))
         found = [next(back) if part.is_floating_point() else None for part in ctx.saved_tensors]
-        return None, None, grads[0], *found
+        if ctx.before is not None:
+            ctx.axis.expect([ctx.before], ctx.to)
+        return None, None, None, grads[0], *found
 
 
 class _Taken(torch.autograd.Function):
@@ -305,12 +335,14 @@ class _Taken(torch.autograd.Function):
         return None, None, grads[0], *([None] * (len(grads) - 1))
 
 
-def handed(anchor: Tensor, parts: Sequence[Tensor], axis: Axis, to: int) -> Tensor:
+def handed(anchor: Tensor, parts: Sequence[Tensor], axis: Axis, to: int, before: Tensor | None = None) -> Tensor:
     """Send parts to the process at an index and return the anchor, whose gradient waits for theirs.
 
     The anchor must take part in the loss: else the way back never comes here, and the other side waits in vain.
+    `before` is what was handed over before this, if its gradient is what comes next on the way back: it can come
+    while others are computed.
     """
-    return _Handed.apply(axis, to, anchor, *parts)
+    return _Handed.apply(axis, to, None if before is None else before.detach(), anchor, *parts)
 
 
 def taken(anchor: Tensor, likes: Sequence[Tensor], axis: Axis, source: int) -> tuple[Tensor, list[Tensor]]:

@@ -105,6 +105,8 @@ class Layout:
             losses.append(loss)
         if self._scheduled is not None:
             sum_gradients(self.model, self._sums, self.plan.bucket_mb, self.plan.bf16_gradients)
+        for axis in self.mesh.axes.values():
+            axis.sent()
         sum_marked(self.model, self.mesh)
         loss = torch.stack(losses).sum()
         return self.mesh["pipeline"].sum(self._sums.sum(loss))

@@ -134,19 +134,22 @@ def through(
     # what keeps the way back together on a stage that has no loss of its own
     anchor = x.new_zeros(()).requires_grad_()
     answers: list[Tensor] = []
-    for part in _parts(x.shape[0] if cuts == "rows" else x.shape[1], parts):
+    cut = _parts(x.shape[0] if cuts == "rows" else x.shape[1], parts)
+    entering, handed_on = [x[:, part] if cuts == "time" else x[part] for part in cut], None
+    for turn, (part, y) in enumerate(zip(cut, entering, strict=True)):
         place = where.select(part) if cuts == "time" else _rows(where, part)
-        y = x[:, part] if cuts == "time" else x[part]
         read = () if memory is None else (memory if cuts == "time" else Memory(memory.x[part], memory.id[part]),)
         if not first:
             anchor, (y,) = taken(anchor, [y.detach()], axis, axis.index - 1)
+            axis.expect([each.detach() for each in entering[turn + 1 : turn + 2]], axis.index - 1)
         for number, block in enumerate(blocks):
             before: State = states[number] if cuts == "time" else None
             y, states[number] = block(y, before, place, *(read or (None,)))
         if last:
             answers.append(y)
         else:
-            anchor = handed(anchor, [y], axis, axis.index + 1)
+            anchor = handed(anchor, [y], axis, axis.index + 1, handed_on)
+            handed_on = y.detach()
     whole = torch.cat(answers, dim=1 if cuts == "time" else 0) if last else None
     return whole, anchor
 

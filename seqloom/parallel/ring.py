@@ -132,11 +132,8 @@ def _by_group(part: Tensor, shared: int) -> Tensor:
 
 
 def _passed_on(axis: Axis, held: Tensor) -> Tensor:
-    """Send to the next, return what comes from the one before; neighbours take turns, so that none waits for ever."""
-    onward, behind = (axis.index + 1) % axis.size, (axis.index - 1) % axis.size
-    if axis.index % 2 == 0:
-        axis.send([held], onward)
-        return axis.receive([held], behind)[0]
-    received = axis.receive([held], behind)[0]
-    axis.send([held], onward)
+    """Send to the next, return what comes from the one before."""
+    axis.send([held], (axis.index + 1) % axis.size)
+    (received,) = axis.receive([held], (axis.index - 1) % axis.size)
+    axis.sent()  # what has gone need not be held
     return received

@@ -65,8 +65,8 @@ def test_64_processes_are_checked_in_one() -> None:
 def test_a_process_that_calls_otherwise_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     keep = pipeline.handed
 
-    def drops(anchor, parts, axis, to):
-        return anchor if axis.index == 0 else keep(anchor, parts, axis, to)
+    def drops(anchor, parts, axis, to, *more):
+        return anchor if axis.index == 0 else keep(anchor, parts, axis, to, *more)
 
     monkeypatch.setattr(pipeline, "handed", drops)
     found = checked("gru", Plan(pipeline=2))
