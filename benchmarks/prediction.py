@@ -71,7 +71,7 @@ def timed(spec: ModelSpec, world: Axis, batch: int, length: int) -> Timed:
             continue  # one process computes while the other waits
         settings = Optimizer(learning_rate=RATE)
         learners[plan] = learner(spec.build(0), lambda: spec.build(0), settings, plan)
-    known = {plan: smaller(plan, batch, length, near(length)) for plan in PLANS}
+    known = {plan: smaller(batch, near(length)) for plan in PLANS}
     known[PLANS[0]] = sizes(batch, length)
     taken: dict[tuple[Plan, tuple[int, int]], list[float]] = {}
     sent: dict[Plan, tuple[int, int]] = {}

@@ -11,7 +11,8 @@ extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 source_suffix = {".md": "markdown"}
 # tables that are included in pages
 tables = ["models_table.md", "parallel_table.md", "span_table.md"]
-exclude_patterns = ["_build", *tables, "results/kernels_tables.md", "results/tasks_table.md"]
+tables += [f"results/{name}.md" for name in ("kernels_tables", "predictions_table", "tasks_table")]
+exclude_patterns = ["_build", *tables]
 myst_enable_extensions = ["colon_fence", "dollarmath"]
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"

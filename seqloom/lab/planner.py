@@ -161,7 +161,9 @@ def _predicted(model: Any, plan: Plan, batch: int, length: int, cluster: Cluster
     passed_s = busy_s * rank.relay / (1 - bubble)
     message_s = rank.message_s(busy_s)
     told_s = passed_s + update_s + message_s
-    step_s = told_s * math.prod(curve(told_s) / told_s for kind, curve in prices.curves if kind in kinds(plan))
+    curves = [curve for kind, curve in prices.curves if kind in kinds(plan)]
+    growing_s = told_s * math.prod(curve.times * told_s ** (curve.power - 1) for curve in curves)
+    step_s = growing_s + sum(curve.more for curve in curves)
     parts = {**dict(zip(FEATURES, seconds.tolist(), strict=True)), "messages": message_s, "bubble": passed_s - busy_s}
     axes = sum(degree > 1 for degree in plan.degrees().values())
     share = min(prices.error + 0.1 * axes, 0.9)

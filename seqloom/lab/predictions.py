@@ -20,9 +20,9 @@ LEDGER = Path(__file__).with_name("predictions.jsonl")
 
 
 class Case(Spec):
-    """A training step, or a token that is decoded, that was predicted, and then measured."""
+    """A step that was predicted, and then measured."""
 
-    what: Literal["training", "decoding"] = "training"
+    what: Literal["training", "decoding"] = "training"  # a training step, or a token that is decoded in each row
 
     model: str
     family: str
@@ -49,6 +49,7 @@ class Band(NamedTuple):
     memory_worst: float | None
     processes: int  # of the largest plan
     machine: str
+    what: str = "training"
 
     def said(self) -> str:
         """Return it as a sentence."""
@@ -59,10 +60,12 @@ class Band(NamedTuple):
         memory = (
             "" if self.memory_mean is None else f", memory by {self.memory_mean:.1%} (worst {self.memory_worst:.1%})"
         )
+        # so that a machine that is slower for a while is so for both; a user's may be busier afterwards
+        turns = ", timed in turns with what they are made from" if self.what == "training" else ""
         plans = f" of plans for up to {self.processes} processes" if self.processes > 1 else " of one process"
         return (
             f"Such predictions were off by {self.mean:.1%} on average (median {self.median:.1%}, worst "
-            f"{self.worst:.1%}){memory}, in {self.cases} cases{plans} on {self.machine}."
+            f"{self.worst:.1%}){memory}, in {self.cases} cases{plans} on {self.machine}{turns}."
         )
 
 
@@ -123,4 +126,5 @@ def band(cases: Sequence[Case], machine: str) -> Band:
         memory_worst=float(memory.max()) if memory.size else None,
         processes=max(Plan.parse(case.plan).processes for case in found),
         machine="; ".join(sorted({case.machine for case in found})),
+        what=found[0].what,
     )

@@ -79,8 +79,11 @@ def fit(spec: ModelSpec, taken: dict[tuple[int, int], float]) -> Prices:
 
 def near(size: int) -> int:
     """Return three quarters of a size, in eights where there are enough: parts of a pipeline are then of one size."""
-    some = max(3 * size // 4, 1)
-    return some - some % 8 if some >= 16 else some
+    return _eights(max(3 * size // 4, 1))
+
+
+def _eights(size: int) -> int:
+    return size - size % 8 if size >= 16 else size
 
 
 def sizes(batch: int, length: int) -> list[tuple[int, int]]:
@@ -160,9 +163,8 @@ def tried(
 ) -> Tries:
     """Return, for each plan that suits a model, what steps under it took here.
 
-    Rows are three quarters as long as is asked about, a quarter, or half as many. Called by all processes of the plans.
-    Where a step of one process would take longer than `long_s`, all rows are shorter, by fours; where there are too few
-    rows to halve, or one step, that is left out.
+    Rows are three quarters, half and a quarter as long as is asked about. Called by all processes of the plans. Where a
+    step of one process would take longer than `long_s`, all are shorter, by fours.
 
     Args:
         spec: the model.
@@ -180,20 +182,20 @@ def tried(
     with torch.device("meta"):
         suited = [plan for plan in plans if not why_not(plan, spec.build(0)) and plan.data <= batch]
     found: Tries = {}
-    for plan in suited if batch > 1 else []:
+    for plan in suited:
         learns = learner(spec.build(0), lambda: spec.build(0), settings, plan)
-        for rows, each in smaller(plan, batch, length, steps):
+        for rows, each in (size for size in smaller(batch, steps) if size[1] >= plan.sequence):
             seconds = _warm_seconds(world, Step(learns, spec, rows, each), 7)
             found.setdefault(plan, []).append((rows, each, seconds))
     return found
 
 
-def smaller(plan: Plan, batch: int, length: int, steps: int) -> list[tuple[int, int]]:
-    """Return (rows, steps of a row) at which a plan is tried: all rows of so many steps at most, or half of them."""
-    found = {(batch, max(steps // 3, min(_SHORT, near(length)))), (batch, steps)}
-    if batch // 2 >= plan.data and length > 1:
-        found.add((batch // 2, min(2 * steps, length)))
-    return sorted(size for size in found if size[1] >= plan.sequence)
+def smaller(batch: int, steps: int) -> list[tuple[int, int]]:
+    """Return (rows, steps of a row) at which a plan is tried: all rows, of so many steps, two thirds and a third.
+
+    Kernels take two rows in hardly less time than four; with time all that a plan does grows evenly.
+    """
+    return sorted({(batch, max(_eights(part * steps // 3), 1)) for part in (1, 2, 3)})
 
 
 def corrected(prices: Prices, spec: ModelSpec, cluster: Cluster, taken: Tries) -> Prices:

@@ -22,8 +22,8 @@ METHOD = (
     "The ceiling is what the machine allows: the work of as many independent processes in the same time. The ideal is "
     "the number of processes.",
     "Predictions are made before the rounds, from steps here with fewer rows and shorter ones: prices of the model's "
-    "work are fitted on one process, links are measured, and each plan is tried with half the rows and with three "
-    "quarters and a quarter of the steps, or with shorter rows where those take long, which tell less.",
+    "work are fitted on one process, links are measured, and each plan is tried with three quarters, half "
+    "and a quarter of the steps, or with shorter rows where those take long, which tell less.",
     "At the door is the time in calls that wait for messages and for others, a pipeline's bubble included. Gradients "
     "that go while others are computed (data) are not in it, nor are the messages of a schedule other than gpipe. Data "
     "is the collating of random tokens; compute is the rest.",

@@ -28,8 +28,8 @@ class Told(NamedTuple):
 class Foreteller:
     """Predicts plans as `seqloom plan --machine this` does; all processes of the plans call it together.
 
-    Links are measured and prices fitted once a model and width, and each plan is tried with half the rows and
-    with three quarters and a quarter of the steps, or with shorter rows where those take long.
+    Links are measured and prices fitted once a model and width, and each plan is tried with three quarters, half and
+    a quarter of the steps, or with shorter rows where those take long.
 
     Args:
         batch: rows of a step of one process.

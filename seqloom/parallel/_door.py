@@ -22,6 +22,9 @@ from torch import Tensor
 from seqloom.parallel.plan import AXES, Plan
 from seqloom.parallel.world import processes
 
+# torch 2.13 renamed them, and warns of the earlier names
+all_gather: Any = getattr(dist, "all_gather_single", None) or dist.all_gather_into_tensor
+reduce_scatter: Any = getattr(dist, "reduce_scatter_single", None) or dist.reduce_scatter_tensor
 _ON_THEIR_WAY = 4  # messages: enough to compute on while a neighbour is late, few enough to be held
 
 
@@ -131,7 +134,7 @@ class Axis:
         self.traffic.add(self.name, "gather", tensor)
         whole = tensor.new_empty((self.size, *tensor.shape))
         with self.traffic.waiting():
-            dist.all_gather_into_tensor(whole.view(-1), tensor.contiguous().view(-1), group=self.group)
+            all_gather(whole.view(-1), tensor.contiguous().view(-1), group=self.group)
         return whole
 
     def scatter_sum(self, tensor: Tensor) -> Tensor:
@@ -141,14 +144,15 @@ class Axis:
         self.traffic.add(self.name, "scatter_sum", tensor)
         part = torch.empty_like(tensor[0])
         with self.traffic.waiting():
-            dist.reduce_scatter_tensor(part.view(-1), tensor.contiguous().view(-1), group=self.group)
+            reduce_scatter(part.view(-1), tensor.contiguous().view(-1), group=self.group)
         return part
 
     def send(self, tensors: Sequence[Tensor], to: int) -> None:
         """Send tensors to the process at an index of the axis; it must receive as many, of these shapes.
 
         They go while this process computes on, and must not be changed until `sent`. A few may be on their way; then
-        the oldest is waited for.
+        the oldest is waited for. Two that send to each other before either receives wait for ever on nccl, which does
+        one after the other.
         """
         for tensor in tensors:
             self.traffic.add(self.name, "send", tensor, to)
@@ -165,12 +169,12 @@ class Axis:
             while len(self._going) > most:
                 self._going.popleft()[0].wait()
 
-    def tell(self, tensor: Tensor) -> Tensor:
-        """Return the first process's tensor on all, in the tensor given."""
+    def tell(self, tensor: Tensor, source: int = 0) -> Tensor:
+        """Return the tensor of the process at an index of the axis on all, in the tensor given."""
         if self.size > 1:
             self.traffic.add(self.name, "tell", tensor)
             with self.traffic.waiting():
-                dist.broadcast(tensor, self.ranks[0], group=self.group)
+                dist.broadcast(tensor, self.ranks[source], group=self.group)
         return tensor
 
     def meet(self) -> None:
@@ -178,16 +182,16 @@ class Axis:
         if self.size > 1:
             dist.all_reduce(torch.zeros(()), group=self.group)
 
-    def tell_data(self, data: Any) -> Any:
-        """Return the first process's JSON data on all."""
+    def tell_data(self, data: Any, source: int = 0) -> Any:
+        """Return the JSON data of the process at an index of the axis on all."""
         if self.size == 1:
             return data
-        told = json.dumps(data).encode() if self.index == 0 else b""
-        length = int(self.tell(torch.tensor(len(told))))
+        told = json.dumps(data).encode() if self.index == source else b""
+        length = int(self.tell(torch.tensor(len(told)), source))
         words = torch.zeros(length, dtype=torch.uint8)
-        if self.index == 0:
+        if self.index == source:
             words.copy_(torch.frombuffer(bytearray(told), dtype=torch.uint8))
-        return json.loads(self.tell(words).numpy().tobytes())
+        return json.loads(self.tell(words, source).numpy().tobytes())
 
     def expect(self, likes: Sequence[Tensor], source: int) -> None:
         """Let tensors of these shapes and types come while this process computes; the next to `receive` has them."""
@@ -200,8 +204,9 @@ class Axis:
         found: list[Tensor] = []
         self.expect(likes[len(self._coming[source]) :], source)
         for like in likes:
-            work, tensor = self._coming[source].popleft()
+            work, tensor = self._coming[source][0]
             assert (tensor.shape, tensor.dtype) == (like.shape, like.dtype), "another message was expected"
+            self._coming[source].popleft()
             self.traffic.note(self.name, "receive", tensor, source)
             with self.traffic.waiting():
                 work.wait()

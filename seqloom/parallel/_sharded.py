@@ -8,14 +8,13 @@ import itertools
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import unset_fake_temporarily
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor, Shard, distribute_tensor
 
-from seqloom.parallel._door import Axis
+from seqloom.parallel._door import Axis, all_gather, reduce_scatter
 
 _NUMBERS = itertools.count()
 
@@ -70,7 +69,7 @@ class _Gather:
     def __call__(self, output_tensor: Tensor, input_tensor: Tensor, group: Any, async_op: bool = False) -> Any:
         self.axis.traffic.add(self.axis.name, "gather", input_tensor)
         with self.axis.traffic.waiting():  # for all of it, unless it goes on beside what is computed
-            return dist.all_gather_into_tensor(output_tensor, input_tensor, group=group, async_op=async_op)
+            return all_gather(output_tensor, input_tensor, group=group, async_op=async_op)
 
 
 class _ScatterSum(_Gather):
@@ -81,4 +80,4 @@ class _ScatterSum(_Gather):
     ) -> Any:
         self.axis.traffic.add(self.axis.name, "scatter_sum", output_tensor)
         with self.axis.traffic.waiting():
-            return dist.reduce_scatter_tensor(output_tensor, input_tensor, op=op, group=group, async_op=async_op)
+            return reduce_scatter(output_tensor, input_tensor, op=op, group=group, async_op=async_op)

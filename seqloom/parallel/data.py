@@ -78,9 +78,10 @@ def sum_gradients(module: nn.Module, axis: Axis, bucket_mb: float = BUCKET_MB, b
     learning = [parameter for parameter in module.parameters() if parameter.requires_grad]
     if axis.size == 1:
         return
-    for each in learning:
-        each.grad = torch.zeros_like(each) if each.grad is None else each.grad
-    sum_tensors([each.grad for each in learning if each.grad is not None], axis, bucket_mb, bf16)
+    gradients = [torch.zeros_like(each) if each.grad is None else each.grad for each in learning]
+    sum_tensors(gradients, axis, bucket_mb, bf16)
+    for each, gradient in zip(learning, gradients, strict=True):
+        each.grad = gradient
 
 
 def sum_tensors(tensors: list[Tensor], axis: Axis, bucket_mb: float = BUCKET_MB, bf16: bool = False) -> None:

@@ -122,9 +122,11 @@ class Layout:
         return self.mesh["tensor"].sum(self.mesh["pipeline"].sum(squares)).sqrt()
 
     def notices(self) -> list[str]:
-        """Return what the parts of the model have to say of their calls so far, of this process."""
+        """Return what the parts of the model have to say of their calls so far, in their order; of this replica."""
         told = (part.notice() for part in self.model.modules() if isinstance(part, InTime))
-        return [sentence for sentence in told if sentence]
+        mine = [sentence for sentence in told if sentence]
+        stages = self.mesh["pipeline"]
+        return [sentence for index in range(stages.size) for sentence in stages.tell_data(mine, index)]
 
     def whole(self, part: Callable[[nn.Parameter], Tensor | None] = lambda parameter: parameter.detach()) -> Weights:
         """Return what each parameter has, of the whole model, on every process; in the whole model's order.

@@ -135,7 +135,8 @@ def through(
     anchor = x.new_zeros(()).requires_grad_()
     answers: list[Tensor] = []
     cut = _parts(x.shape[0] if cuts == "rows" else x.shape[1], parts)
-    entering, handed_on = [x[:, part] if cuts == "time" else x[part] for part in cut], None
+    entering = [x[:, part] if cuts == "time" else x[part] for part in cut]
+    handed_on: Tensor | None = None
     for turn, (part, y) in enumerate(zip(cut, entering, strict=True)):
         place = where.select(part) if cuts == "time" else _rows(where, part)
         read = () if memory is None else (memory if cuts == "time" else Memory(memory.x[part], memory.id[part]),)
@@ -149,7 +150,7 @@ def through(
             answers.append(y)
         else:
             anchor = handed(anchor, [y], axis, axis.index + 1, handed_on)
-            handed_on = y.detach()
+            handed_on = y
     whole = torch.cat(answers, dim=1 if cuts == "time" else 0) if last else None
     return whole, anchor
 

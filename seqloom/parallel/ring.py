@@ -132,8 +132,14 @@ def _by_group(part: Tensor, shared: int) -> Tensor:
 
 
 def _passed_on(axis: Axis, held: Tensor) -> Tensor:
-    """Send to the next, return what comes from the one before."""
+    """Send to the next, return what comes from the one before.
+
+    Where a backend takes messages one after the other, two that both began with sending would wait for each other.
+    """
+    behind = (axis.index - 1) % axis.size
+    if axis.index % 2:
+        axis.expect([held], behind)
     axis.send([held], (axis.index + 1) % axis.size)
-    (received,) = axis.receive([held], (axis.index - 1) % axis.size)
+    (received,) = axis.receive([held], behind)
     axis.sent()  # what has gone need not be held
     return received

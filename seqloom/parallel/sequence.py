@@ -76,10 +76,8 @@ class InTime(nn.Module):
         super().__init__()
         self.inner, self.axis, self.rings, self.at_once = inner, axis, rings, at_once
         self.certificate: Certificate | None = None
-        self._calls, self._handed_on = (
-            0,
-            Counter[str](),
-        )  # those of `newton`, and how often states or gradients were relayed
+        self._calls = 0  # of `newton`
+        self._relays: Counter[str] = Counter()  # how often it relayed states, and gradients
         self.causal, self.reads, self.carry = (getattr(inner, name) for name in ("causal", "reads", "carry"))
 
     def forward(self, x: Tensor, state: State | None, where: Where, *memory: Any) -> tuple[Tensor, None]:
@@ -130,14 +128,16 @@ class InTime(nn.Module):
     def _tell(self, sentence: str) -> None:
         """Count it, and warn of it, once of states and once of gradients, on the first process."""
         what = sentence.partition(" ")[0].lower()
-        self._handed_on[what] += 1
-        if self.axis.index == 0 and self._handed_on[what] == 1:
+        self._relays[what] += 1
+        if self.axis.index == 0 and self._relays[what] == 1:
             warnings.warn(f"newton, {self.at_once}, {self.inner.cell}: {sentence}", stacklevel=2)
 
     def notice(self) -> str | None:
         """Return how often states or gradients were relayed that were to be solved at once; None: never."""
-        often = ", ".join(f"{what} {times} times" for what, times in sorted(self._handed_on.items()))
-        return often and f"newton, {self.at_once}, {self.inner.cell}: relayed in {self._calls} calls: {often}"
+        often = ", ".join(f"{what} {times} times" for what, times in sorted(self._relays.items()))
+        if not often:
+            return None
+        return f"newton, {self.at_once}, {self.inner.cell}: relayed in {self._calls} calls: {often}"
 
     def _relayed(self, x: Tensor, where: Where) -> Tensor:
         axis = self.axis

@@ -213,7 +213,7 @@ def local_why_not(settings: Optimizer, plan: Plan) -> list[str]:
             "sharded shares out what replicas have in common, and those of local SGD differ; take one of them"
         )
     if plan.bf16_gradients:
-        reasons.append("bf16_gradients: replicas of local SGD send weights, and no gradients; leave it out")
+        reasons.append("bf16_gradients: what replicas of local SGD send each other are weights; leave it out")
     return reasons
 
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from seqloom.data.batches import Examples
 from seqloom.parallel._door import Axis, Traffic
+from seqloom.parallel.data import BUCKET_MB
 from seqloom.parallel.layout import Layout
 from seqloom.parallel.plan import Plan
 from seqloom.train.checkpoint import Loaded
@@ -23,6 +24,7 @@ class Learner:
 
     first = True  # whether this process writes and speaks for all
     part = 0  # which draws of dropout are its own
+    bucket_mb = BUCKET_MB  # of what replicas send at once
 
     def __init__(self, model: Any, settings: Optimizer) -> None:
         self.model, self.settings = model, settings
@@ -117,7 +119,7 @@ class Together(Learner):
         self.layout = Layout(plan, model, apart=settings.replicas > 1)
         super().__init__(model, settings)
         mesh = self.layout.mesh
-        self.copies = mesh["data"]
+        self.copies, self.bucket_mb = mesh["data"], plan.bucket_mb
         self.first = mesh.rank == 0
         self.part = mesh.replicas.index + mesh.replicas.size * mesh["pipeline"].index
         self._world = mesh.world

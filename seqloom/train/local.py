@@ -1,41 +1,31 @@
 """Local SGD: replicas learn apart on their shares of a batch's rows, and are then averaged.
 
 It is part of the experiment and not of a plan, since it changes what is learnt. One process plays the replicas in turn;
-under a plan with as many of `data` each has a process, and what is learnt is the same.
+under a plan with as many of `data` each has a process, and what is learnt is the same but for the draws of dropout.
 """
 
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from seqloom.data.batches import Examples
-from seqloom.parallel._door import Axis
 from seqloom.parallel.data import sum_tensors
 from seqloom.train.experiment import Optimizer
+
+if TYPE_CHECKING:
+    from seqloom.train.learner import Learner
 
 State = list[tuple[Tensor, dict[str, Tensor]]]  # of each parameter that learns: its numbers, the optimizer's
 
 
-class Learns(Protocol):
-    """What takes local SGD's steps, one replica at a time."""
-
-    settings: Optimizer
-    optimizer: torch.optim.AdamW
-    copies: Axis
-
-    def moved(self, examples: Examples, rows: np.ndarray, rate: float) -> tuple[float, float]:
-        """Move the weights along the gradient of some rows."""
-        ...
-
-
-def together(learns: Learns, examples: Examples, rows: np.ndarray, rate: float) -> tuple[float, float]:
+def together(learns: "Learner", examples: Examples, rows: np.ndarray, rate: float) -> tuple[float, float]:
     """Take a round: each replica its local steps from the same weights, and then the mean of all.
 
     Averaged are the weights and both moments of AdamW, so that between rounds all replicas are one and a checkpoint is
-    that of a single model: three times the bytes of a gradient, once a round. A batch of fewer rows than replicas gives
-    some of its rows to more than one.
+    that of a single model: three times the bytes of a gradient, once a round. Replicas weigh the same, whatever they
+    have of a batch's rows; a batch of fewer rows than replicas gives some of them to more than one.
 
     Args:
         learns: at the same weights on all processes.
@@ -55,7 +45,8 @@ def together(learns: Learns, examples: Examples, rows: np.ndarray, rate: float) 
     before, mean = _state(learns.optimizer), None
     found: list[tuple[float, float]] = []
     for replica in range(settings.replicas) if copies.size == 1 else (copies.index,):
-        _restore(learns.optimizer, before)
+        if found:
+            _restore(learns.optimizer, _copy(before))
         for piece in pieces(rows, replica, settings):
             found.append(learns.moved(examples, piece, rate))
             if not np.isfinite(found[-1]).all():
@@ -67,7 +58,7 @@ def together(learns: Learns, examples: Examples, rows: np.ndarray, rate: float) 
         _restore(learns.optimizer, before)
         return loss, norm
     assert mean is not None
-    sum_tensors([t for number, kept in mean for t in (number, *_floats(kept))], copies)
+    sum_tensors([t for number, kept in mean for t in (number, *_floats(kept))], copies, learns.bucket_mb)
     _restore(learns.optimizer, mean)
     return loss, norm
 
@@ -79,7 +70,7 @@ def pieces(rows: np.ndarray, replica: int, settings: Optimizer) -> list[np.ndarr
     return np.array_split(mine if len(mine) else rows[replica % len(rows)][None], steps)
 
 
-def beside_bytes(learns: Learns) -> int:
+def beside_bytes(learns: "Learner") -> int:
     """Return the bytes that a round holds while a replica learns: where it began, and the mean so far."""
     held = sum(
         tensor.numel() * tensor.element_size()
@@ -97,22 +88,29 @@ def _state(optimizer: torch.optim.Optimizer) -> State:
     ]
 
 
+def _copy(state: State) -> State:
+    return [(numbers.clone(), {slot: tensor.clone() for slot, tensor in kept.items()}) for numbers, kept in state]
+
+
 def _restore(optimizer: torch.optim.Optimizer, state: State) -> None:
+    """Take a state, whose tensors are the optimizer's from now on."""
     with torch.no_grad():
         for parameter, (numbers, kept) in zip(_learning(optimizer), state, strict=True):
             parameter.copy_(numbers)
             optimizer.state.pop(parameter, None)
             if kept:
-                optimizer.state[parameter] = {slot: tensor.clone() for slot, tensor in kept.items()}
+                optimizer.state[parameter] = kept
 
 
 def _added(mean: State | None, state: State, replicas: int) -> State:
     """Return the part of a mean over replicas with one more of them; counts of steps are as they are."""
     for number, (numbers, kept) in enumerate(state):
-        for place, tensor in enumerate((numbers, *_floats(kept))):
-            tensor /= replicas
-            if mean is not None:
-                tensor += (mean[number][0], *_floats(mean[number][1]))[place]
+        mine = (numbers, *_floats(kept))
+        others = None if mean is None else (mean[number][0], *_floats(mean[number][1]))
+        torch._foreach_div_(mine, replicas)  # pyright: ignore[reportPrivateImportUsage]
+        if others is not None:
+            assert len(mine) == len(others), "a parameter has a part in what one replica learns and none in another's"
+            torch._foreach_add_(mine, others)  # pyright: ignore[reportPrivateImportUsage]
     return state
 
 

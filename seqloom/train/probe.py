@@ -11,7 +11,7 @@ from seqloom.data.batches import Examples
 from seqloom.measure.memory import peak_live_bytes
 from seqloom.parallel._door import local
 from seqloom.train.learner import Learner
-from seqloom.train.local import beside_bytes
+from seqloom.train.local import beside_bytes, pieces
 from seqloom.train.update import moments
 
 _STEPS = 8  # timed, and the share of the budget that they may take, and at most
@@ -76,10 +76,12 @@ def faster_threads(
 def peak_step_bytes(learner: Learner, examples: Examples, devices: list[torch.device]) -> int:
     """Return the peak of live tensors in a step of the longest rows, the optimizer's included; exact. Nothing moves.
 
-    Of several processes it is that of this one.
+    Of several processes it is that of this one. Of local SGD it is that of a replica's largest local step, beside what
+    the round holds.
     """
     settings = learner.settings
-    most = -(-settings.batch_size // (settings.replicas * settings.local_steps))
+    batches = range(1, settings.batch_size + 1)  # the last of an epoch may be a small one
+    most = max(len(pieces(np.arange(rows), 0, settings)[0]) for rows in batches)
     rows = np.argsort(examples.lengths, kind="stable")[-most:]
     learner.optimizer.zero_grad(set_to_none=True)
     with torch.random.fork_rng(devices=devices):

@@ -1,11 +1,21 @@
 """Messages along an axis go while a process computes on, arrive in their order, and are counted."""
 
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
 import pytest
 import torch
 from ranks import on_ranks
+from torch import Tensor
 
+from seqloom.core.spec import resolve
+from seqloom.lab.steps import RandomTokens
 from seqloom.parallel._door import Axis, Mesh
 from seqloom.parallel.plan import Plan
+from seqloom.train.experiment import Optimizer
+from seqloom.train.learner import learner
+from seqloom.zoo.architecture import Architecture
 
 PLAN = Plan(pipeline=2, timeout_s=10)
 LONG = 2**21  # numbers: more than a socket takes before the other side reads
@@ -45,7 +55,46 @@ def _expected() -> list[float]:
         found += axis.receive([torch.empty(3 + number)], 0)[0][:1].tolist()
         if number == 1:
             axis.expect([torch.empty(5)], 0)
+            assert len(axis._coming[0]) == 1
     return found
+
+
+def _many() -> int:
+    axis = _axis()
+    most = 0
+    for number in range(9):
+        if axis.index == 0:
+            axis.send([torch.full((7,), float(number))], 1)
+            most = max(most, len(axis._going))
+        else:
+            assert axis.receive([torch.empty(7)], 0)[0][0] == number
+    axis.sent()
+    return most
+
+
+def test_a_few_messages_are_on_their_way_and_no_more() -> None:
+    assert on_ranks(2, _many)[0] == 4
+
+
+def _step(plan: Plan) -> list[bool]:
+    spec = resolve(Architecture, {"name": "gru", "width": 16, "layers": 2, "dropout": 0.0}).standard(8)
+    learns = learner(spec.build(0), lambda: spec.build(0), Optimizer(), plan)
+    known: list[bool] = []
+    receive = Axis.receive
+
+    def noted(axis: Axis, likes: Sequence[Tensor], source: int) -> list[Tensor]:
+        known.append(bool(axis._coming[source]))
+        return receive(axis, likes, source)
+
+    Axis.receive = noted  # type: ignore[method-assign]  # in this process alone, which ends
+    learns.update(RandomTokens(8, 8, 16), np.arange(8), 1e-3)
+    return known
+
+
+@pytest.mark.parametrize("cuts", ["rows", "time"])
+def test_a_stage_awaits_the_next_part_while_it_computes_one_on_both_ways(cuts: Any) -> None:
+    for known in on_ranks(2, _step, Plan(pipeline=2, parts=4, cuts=cuts)):
+        assert known == [False, True, True, True]
 
 
 def test_what_is_expected_comes_in_the_order_in_which_it_was_sent() -> None:

@@ -151,7 +151,8 @@ def test_sizes_that_are_measured_are_smaller_than_what_is_asked_and_at_least_fou
 
 
 def test_what_plans_took_here_corrects_their_kind_alone() -> None:
-    plain, plans = described(cluster(), 100.0, 0.0), [Plan(data=2), Plan(data=4), Plan(pipeline=2), Plan()]
+    plain, both = described(cluster(), 100.0, 0.0), Plan(data=2, pipeline=2)
+    plans = [Plan(data=2), Plan(data=4), Plan(pipeline=2), Plan(), both]
 
     def told(rows: int, steps: int, prices: Prices = plain) -> dict[str, float]:
         found = predict(spec("gru"), plans, rows, steps, cluster(), prices)
@@ -165,6 +166,10 @@ def test_what_plans_took_here_corrects_their_kind_alone() -> None:
     for plan, seconds in told(16, 256).items():
         same = plan in ("data=1", "pipeline=2")
         assert found[plan] == pytest.approx(seconds if same else 0.5 + 3 * seconds)
+    steps = [(8, 256), (16, 32), (16, 128)]
+    taken[Plan(pipeline=2)] = [(*each, 0.25 + 2 * told(*each)["pipeline=2"]) for each in steps]
+    found = told(16, 256, corrected(plain, spec("gru"), cluster(), taken))
+    assert found[str(both)] == pytest.approx(0.75 + 6 * told(16, 256)[str(both)])  # what stays adds up
     few = {Plan(data=2): [(16, 128, 2 * told(16, 128)["data=2"])]}
     assert told(16, 256, corrected(plain, spec("gru"), cluster(), few))["data=2"] == pytest.approx(
         2 * told(16, 256)["data=2"]

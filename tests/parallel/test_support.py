@@ -80,8 +80,9 @@ def test_a_step_under_every_plan_that_suits_equals_one_process(name: str, task: 
         ("parallel.py", "page", "parallel_table.md"),
         ("span.py", "page", "span_table.md"),
         ("span.py", "picture", "span.svg"),
+        ("predictions.py", "page", "results/predictions_table.md"),
     ],
 )
-def test_the_page_is_what_strategies_and_costs_say(script: str, function: str, name: str) -> None:
+def test_the_page_is_what_strategies_costs_and_the_ledger_say(script: str, function: str, name: str) -> None:
     written = runpy.run_path(str(ROOT / "docs" / script))[function]()
     assert (ROOT / "docs" / name).read_text(encoding="utf-8") == written, f"run python docs/{script}"
