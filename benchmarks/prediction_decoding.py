@@ -2,8 +2,8 @@
 
     python benchmarks/prediction_decoding.py [--models gru,transformer] [--parameters 1000000] [--keep]
 
-For each model, size, number of rows and context the prediction is made as `seqloom plan --decode` makes it, from a
-quarter of the context and less, and then tokens are decoded after the whole of it, on one thread. The last line of
+For each model, size, number of rows and context the prediction is made as `seqloom plan --decode` makes it, from three
+quarters of the context and less, and then tokens are decoded after the whole of it, on one thread. The last line of
 output is one JSON document: the mean, median and worst relative errors. `--keep` writes the cases to the ledger from
 which `seqloom plan --decode` tells how far it is off.
 """

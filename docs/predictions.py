@@ -78,7 +78,7 @@ def page() -> str:
             _table(("model", *header), _errors(training, lambda case: f"`{case.model}`")),
             "Milliseconds of a token that is decoded in each row, on one process, and how far off the prediction was:",
             _decoding(decoding),
-            _table(("model", *header), [*_errors(decoding, lambda case: f"`{case.model}`"), *_errors(decoding, _every)]),
+            _table(("model", *header), _errors(decoding, lambda case: f"`{case.model}`") + _errors(decoding, _every)),
         ]
     ) + "\n"  # fmt: skip
 

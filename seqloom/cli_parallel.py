@@ -170,6 +170,9 @@ def plan(
     from seqloom.zoo.architecture import count_parameters
 
     spec = asked.standard(vocabulary)
+    if spec.frontend.positions == "learned":  # as many as are asked about, and some that are decoded
+        positions = max(spec.frontend.max_length, length + 64)
+        spec = spec.replace(frontend=spec.frontend.replace(max_length=positions))
     here = machine == "this"
     if here and runtime.worker().workers == 1:
         return Workers(2, restarts=0)  # a pair, to measure what messages cost

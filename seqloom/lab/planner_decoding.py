@@ -20,7 +20,8 @@ from seqloom.parallel.cluster import Cluster
 from seqloom.parallel.plan import Plan
 
 LIMITS = ("weights and calls", "states")
-_CONTEXTS = (16, 8, 4)  # a length is divided by these: what is measured
+_CONTEXTS = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 3 / 4)  # parts of a length: what is measured, while the budget lasts
+_BUDGET_S, _LEAST = 20.0, 3  # of all numbers of rows; contexts in any case, and as many as the prices are fitted to
 _TOKENS = 24  # timed after each context
 _FLOAT = 4
 
@@ -42,7 +43,8 @@ def decoding(spec: ModelSpec, batch: int, length: int, cluster: Cluster, measure
     Raises:
         ValueError: batch or length below 1, or the model sees the future.
 
-    Complexity: on this machine one prefill of batch * length / 2 tokens and some decoded ones, for each number of rows.
+    Complexity: on this machine prefills of batch * length / 2 tokens and some decoded ones, for each number of rows; up
+    to three times as many where those take a few seconds.
     """
     if min(batch, length) < 1:
         raise ValueError(f"batch {batch} and length {length} must be at least 1")
@@ -52,10 +54,13 @@ def decoding(spec: ModelSpec, batch: int, length: int, cluster: Cluster, measure
         raise ValueError("a model that sees the future does not decode; take a causal one")
     found: list[Prediction] = []
     known: dict[int, tuple[np.ndarray, float]] = {}
-    for replicas in (n for n in range(1, cluster.devices + 1) if cluster.devices % n == 0 and n <= batch):
+    counts = [n for n in range(1, cluster.devices + 1) if cluster.devices % n == 0 and n <= batch]
+    for replicas in counts:
         rows = -(-batch // replicas)
         if rows not in known:
-            known[rows] = _fitted(spec, rows, length) if measured else (_rates(model, rows, cluster), 0.5)
+            budget_s = _BUDGET_S / len(counts)
+            fitted = _fitted(spec, rows, length, budget_s) if measured else (_rates(model, rows, cluster), 0.5)
+            known[rows] = fitted
         prices, error = known[rows]
         parts = prices * _asked(model, rows, length) * (cluster.crowding if replicas > 1 else 1.0)
         step_s, share = float(parts.sum()), min(error + 0.1 * (replicas > 1), 0.9)
@@ -88,16 +93,23 @@ def token_s(model: Any, rows: int, length: int, tokens: int = _TOKENS) -> float:
     return float(np.median([later - before for before, later in pairwise(came[1:])]))
 
 
-def _fitted(spec: ModelSpec, rows: int, length: int) -> tuple[np.ndarray, float]:
-    """Return the prices of what is asked, by shorter contexts, and the largest relative error among these."""
-    model = spec.build(0)
-    lengths = sorted({max(length // part, 1) for part in _CONTEXTS})
-    asked = np.array([_asked(model, rows, each) for each in lengths])
-    taken = np.array([token_s(model, rows, each) for each in lengths])
+def _fitted(spec: ModelSpec, rows: int, length: int, budget_s: float) -> tuple[np.ndarray, float]:
+    """Return the prices of what is asked, by shorter contexts, and the largest relative error among these.
+
+    Of those that the budget holds the longest count: where states outgrow a cache they are read more slowly.
+    """
+    model, began = spec.build(0), perf_counter()
+    taken: dict[int, float] = {}
+    for each in sorted({max(int(length * part), 1) for part in _CONTEXTS}):
+        if len(taken) >= _LEAST and 3 * (perf_counter() - began) > budget_s:
+            break
+        taken[each] = token_s(model, rows, each)
+    lengths = list(taken)[-_LEAST:]
+    asked, seconds = np.array([_asked(model, rows, each) for each in lengths]), np.array([taken[n] for n in lengths])
     grows = len(np.unique(asked[:, 1])) > 1  # else all of a token's time is the same
-    prices = non_negative(asked, taken) if grows else np.array([np.median(taken), 0.0])
+    prices = non_negative(asked, seconds) if grows else np.array([np.median(list(taken.values())), 0.0])
     least = 0.05 if len(lengths) > 2 else 0.25  # two points lie on a line, whatever they are
-    return prices, max(float(np.max(np.abs(asked @ prices / taken - 1))), least)
+    return prices, max(float(np.max(np.abs(asked @ prices / seconds - 1))), least)
 
 
 def _rates(model: Any, rows: int, cluster: Cluster) -> np.ndarray:

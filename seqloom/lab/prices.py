@@ -1,5 +1,6 @@
 """Prices: what a training step of a model pays on this machine, fitted at small sizes, and what messages cost."""
 
+import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from time import perf_counter
@@ -35,6 +36,7 @@ PAIRS = tuple(  # a plan of each kind
 )
 _SHORT, _LONG_S = 8, 1.0  # steps of a row at least; seconds of a step for which rows are made shorter
 _STEEPEST = 1.5  # power of what is told that a step may take
+_TRIES_S = 20.0  # after which no other plan is tried
 _SLOW_S = 0.25  # a step that is timed three times
 _MESSAGE = 2**22  # bytes of a long message
 _BLOCKS = 2  # and twice as many: with them is counted what a forward pass keeps
@@ -42,7 +44,7 @@ _BLOCKS = 2  # and twice as many: with them is counted what a forward pass keeps
 Tries = dict[Plan, list[tuple[int, int, float]]]  # (rows, steps of a row, seconds of a training step)
 
 
-def fitted(spec: ModelSpec, batch: int, length: int, budget_s: float = 30.0) -> Prices:
+def fitted(spec: ModelSpec, batch: int, length: int, budget_s: float = 15.0) -> Prices:
     """Return the prices of a model of tokens on this machine, by steps of growing size while the budget lasts.
 
     The sizes are three quarters of the tokens that are asked about and fewer, in fewer rows or shorter ones.
@@ -50,15 +52,28 @@ def fitted(spec: ModelSpec, batch: int, length: int, budget_s: float = 30.0) -> 
     learner = Learner(spec.build(0), Optimizer(learning_rate=RATE))
     began = perf_counter()
     taken: dict[tuple[int, int], float] = {}
-    last = 0.0  # seconds of a token
-    for rows, steps in sizes(batch, length):
-        ahead = 6 * rows * steps * last  # calls of it
+    last = _token_s(learner, spec)
+    asked = sizes(batch, length)
+    if 6 * sum(rows * steps for rows, steps in asked[:LEAST]) * last > budget_s:
+        asked = sorted(_SMALL, key=math.prod)
+    for rows, steps in asked:
+        long = rows * steps * last > budget_s / 30
+        ahead = (3 if long else 6) * rows * steps * last  # calls of it
         if len(taken) >= LEAST and perf_counter() - began + ahead > budget_s:
             break
-        seconds = time(Step(learner, spec, rows, steps), min_rounds=5, max_time_s=budget_s / 12)
+        seconds = time(Step(learner, spec, rows, steps), min_rounds=2 if long else 5, max_time_s=budget_s / 12)
         taken[rows, steps] = float(np.median(seconds))
         last = taken[rows, steps] / (rows * steps)
     return fit(spec, taken)
+
+
+def _token_s(learner: Learner, spec: ModelSpec) -> float:
+    """Return about how many seconds a token takes, by one short step behind another."""
+    step = Step(learner, spec, *_SMALL[-1])
+    step()
+    began = perf_counter()
+    step()
+    return (perf_counter() - began) / math.prod(_SMALL[-1])
 
 
 def fit(spec: ModelSpec, taken: dict[tuple[int, int], float]) -> Prices:
@@ -164,7 +179,8 @@ def tried(
     """Return, for each plan that suits a model, what steps under it took here.
 
     Rows are three quarters, half and a quarter as long as is asked about. Called by all processes of the plans. Where a
-    step of one process would take longer than `long_s`, all are shorter, by fours.
+    step of one process would take longer than `long_s`, all are shorter, by fours. After 20 s no further plan
+    is begun.
 
     Args:
         spec: the model.
@@ -174,7 +190,7 @@ def tried(
         plans: to try; one of each kind for two processes, where none are given.
         long_s: seconds of a step, above which rows do not become longer.
     """
-    settings = Optimizer(learning_rate=RATE)
+    settings, began = Optimizer(learning_rate=RATE), perf_counter()
     alone, most = Learner(spec.build(0), settings), near(length)
     steps = min(_SHORT, most)
     while steps < most and 4 * _told(world, _warm_seconds(world, Step(alone, spec, batch, steps), 1)) < long_s:
@@ -183,8 +199,11 @@ def tried(
         suited = [plan for plan in plans if not why_not(plan, spec.build(0)) and plan.data <= batch]
     found: Tries = {}
     for plan in suited:
+        if _told(world, perf_counter() - began) > _TRIES_S:
+            break  # what is left is told from prices and links alone
         learns = learner(spec.build(0), lambda: spec.build(0), settings, plan)
-        for rows, each in (size for size in smaller(batch, steps) if size[1] >= plan.sequence):
+        known = smaller(batch, steps) if steps > _SHORT else [(batch, steps)]  # shorter ones tell nothing of long rows
+        for rows, each in (size for size in known if size[1] >= plan.sequence):
             seconds = _warm_seconds(world, Step(learns, spec, rows, each), 7)
             found.setdefault(plan, []).append((rows, each, seconds))
     return found
@@ -236,10 +255,12 @@ def _seconds(world: Axis, call: Callable[[], object], rounds: int) -> float:
 
 
 def _warm_seconds(world: Axis, step: Step, rounds: int) -> float:
-    """Return the median seconds of a step, after two that do not count; of a long one fewer."""
+    """Return the median seconds of a step, after two that do not count; of a long one fewer, of a very long one one."""
     step()
-    long = _told(world, _seconds(world, step, 1)) > _SLOW_S
-    return _seconds(world, step, min(rounds, 3) if long else rounds)
+    once = _told(world, _seconds(world, step, 1))
+    if once > _LONG_S:
+        return once
+    return _seconds(world, step, min(rounds, 3) if once > _SLOW_S else rounds)
 
 
 def _told(world: Axis, value: float) -> float:
