@@ -131,3 +131,12 @@ def test_the_runs_of_a_recipe_have_its_plan_and_are_gone_on_with_under_it(tmp_pa
     found = answer(str(recipe), "--out", str(out))
     assert [run["plan"] for run in found["runs"]] == ["tensor=2,timeout_s=30.0"] * 2
     assert answer("--resume", "--out", str(out / "1"))["plan"] == "tensor=2,timeout_s=30.0"
+
+
+def test_a_model_that_learns_positions_is_planned_with_as_many_as_are_asked_about(capsys):
+    words = ["plan", "--decode", "--model", "gpt:1m", "--machine", "h200x8", "--devices", "1", "--json"]
+    known = []
+    for length in (64, 4096):
+        assert cli.run([*words, "--length", str(length)]) == 0
+        known.append(json.loads(capsys.readouterr().out)["model"]["parameters"])
+    assert known[1] > known[0] + 3000 * 64  # rows of a table, of vectors of 64 numbers or more
