@@ -80,4 +80,17 @@ def test_what_is_no_case_is_refused_and_named(line: str, said: str, tmp_path: Pa
 
 def test_the_ledger_of_the_package_can_be_read() -> None:
     cases = read()
-    assert len({(case.model, case.batch, case.length, case.plan, case.machine) for case in cases}) == len(cases) >= 40
+    fields = ("what", "model", "parameters", "batch", "length", "plan", "machine")
+    assert len({tuple(getattr(case, name) for name in fields) for case in cases}) == len(cases)
+    assert sum(case.what == "training" for case in cases) >= 40
+
+
+def test_training_and_decoding_are_kept_beside_each_other_and_a_band_tells_of_memory_where_it_was_measured(
+    tmp_path: Path,
+) -> None:
+    ledger, token = tmp_path / "ledger.jsonl", case(what="decoding", predicted_bytes=None, measured_bytes=None)
+    keep([case()], ledger)
+    keep([token], ledger)
+    assert read(ledger) == [case(), token]
+    assert "memory" not in band([token], "here").said() and "in turns" not in band([token], "here").said()
+    assert "memory" in band([case()], "here").said() and "in turns" in band([case()], "here").said()
